@@ -1,0 +1,49 @@
+"""The ``headlight`` command: ``headlight train.fit ...`` is ``python -m train.fit ...``."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "train.synth": "render labelled number plates",
+    "train.fit": "train a network",
+    "train.evaluate": "evaluate a checkpoint",
+    "compress.slim": "remove channels and train on",
+    "compress.quantize": "decide the INT8 form",
+    "export.onnx": "export for ONNX Runtime",
+    "export.openvino": "export for OpenVINO",
+    "export.scoreboard": "compare checkpoints and artifacts",
+    "benchmarks.accuracy": "measure and judge accuracy",
+    "benchmarks.latency": "measure and judge latency",
+    "runtime.show": "verify and print an artifact",
+}
+"""Command to what it does."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; without one, list them.
+
+    Returns:
+        0 or, for an unknown command, 2; a command itself ends the process with its exit code.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] not in COMMANDS:
+        width = max(map(len, COMMANDS))
+        lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
+        text = "\n".join(["usage: headlight COMMAND ...", *lines])
+        known = arguments in (["-h"], ["--help"])
+        print(text, file=sys.stdout if known else sys.stderr)
+        return 0 if known else 2
+    # By name and as ``python -m`` would: the runtime must not depend on what is built on top of it.
+    sys.argv = [arguments[0], *arguments[1:]]
+    runpy.run_module(arguments[0], run_name="__main__", alter_sys=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

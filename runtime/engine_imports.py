@@ -1,0 +1,56 @@
+"""Importing engines without their telemetry.
+
+ONNX Runtime and OpenVINO report usage over the network by default, and write identifiers below
+the home folder; NNCF reports through OpenVINO's package. All import them through this module, or
+call ``forbid_telemetry`` before they do, because the switches work only before the import.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from .errors import EngineUnavailableError
+
+__all__ = ["forbid_telemetry", "import_onnxruntime", "import_openvino"]
+
+
+def forbid_telemetry() -> None:
+    """Switch off the telemetry of ONNX Runtime, OpenVINO and NNCF for this process.
+
+    Nothing is written to disk. Call it before importing any of them.
+    """
+    # disable_telemetry_events() after the import comes too late: the files are written by then.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    # None makes `import openvino_telemetry` fail; OpenVINO and NNCF take that as "not installed".
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+def import_onnxruntime() -> Any:
+    """Return the ``onnxruntime`` module.
+
+    Raises:
+        EngineUnavailableError: it is not installed or cannot be loaded.
+    """
+    return _import("onnxruntime")
+
+
+def import_openvino() -> Any:
+    """Return the ``openvino`` module.
+
+    Raises:
+        EngineUnavailableError: it is not installed or cannot be loaded.
+    """
+    return _import("openvino")
+
+
+def _import(package: str) -> Any:
+    forbid_telemetry()
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise EngineUnavailableError(
+            f"{package} cannot be imported ({error}); pip install 'headlight[{package}]'"
+        ) from error

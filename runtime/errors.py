@@ -1,0 +1,83 @@
+"""Every error that Headlight raises on purpose, in one tree.
+
+::
+
+    HeadlightError
+    ├── ConfigError              an option, recipe or budget that cannot work
+    │   └── SchemaError          heads, labels or readings that contradict themselves
+    ├── DataError                labelled rows or images that cannot be used
+    ├── ImageError               an image handed to the runtime is not H x W x 3 uint8
+    ├── CheckpointError          a checkpoint folder that is broken or of another schema
+    ├── ArtifactError            an artifact folder that is broken or of another version
+    │   └── IntegrityError       a file differs from its digest in the manifest
+    ├── EngineError              an engine refused to load or run a graph
+    │   └── EngineUnavailableError   the engine's package is not installed
+    ├── ParityError              an engine disagrees with what it was made from
+    └── MissingExtraError        a command needs a package that is not installed
+
+Messages say what, got, expected, and what to do. Commands print them as ``error: ...`` and
+exit with 1; embedders catch ``HeadlightError``.
+"""
+
+__all__ = [
+    "ArtifactError",
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "EngineError",
+    "EngineUnavailableError",
+    "HeadlightError",
+    "ImageError",
+    "IntegrityError",
+    "MissingExtraError",
+    "ParityError",
+    "SchemaError",
+]
+
+
+class HeadlightError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class ConfigError(HeadlightError):
+    """An option, recipe or budget that cannot work."""
+
+
+class SchemaError(ConfigError):
+    """Heads, labels or readings that contradict themselves."""
+
+
+class DataError(HeadlightError):
+    """Labelled rows or images that cannot be used."""
+
+
+class ImageError(HeadlightError):
+    """An image handed to the runtime is not an (H, W, 3) uint8 array."""
+
+
+class CheckpointError(HeadlightError):
+    """A checkpoint folder that is broken or belongs to another schema."""
+
+
+class ArtifactError(HeadlightError):
+    """An artifact folder that is broken or of an unknown format version."""
+
+
+class IntegrityError(ArtifactError):
+    """A file of an artifact differs from its size or digest in the manifest."""
+
+
+class EngineError(HeadlightError):
+    """An engine refused to load or to run a graph."""
+
+
+class EngineUnavailableError(EngineError):
+    """The engine's Python package is not installed."""
+
+
+class ParityError(HeadlightError):
+    """An engine's decoded answers differ from those of the checkpoint it was made from."""
+
+
+class MissingExtraError(HeadlightError):
+    """A command needs a package that is not installed."""

@@ -1,0 +1,195 @@
+"""The one definition of how a crop becomes the network's input.
+
+Training, calibration, parity checks, benchmarks and the gateway all call ``fit``. Everything after
+it (type conversion, normalisation, layout) is inside the exported graph, so no consumer can get
+it wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from .arrays import Image, Images
+from .errors import ConfigError, ImageError
+from .strict import StrictObject
+
+__all__ = ["InputSpec", "check_image", "fit", "fit_many", "load_image"]
+
+_FILL: Final = 114
+"""Grey level around a letterboxed crop."""
+MIN_SIDE_PX: Final = 4
+_RESIZE_RULES: Final = ("stretch", "letterbox")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSpec:
+    """What the network is fed: uint8, NHWC, blue-green-red.
+
+    Raises:
+        ConfigError: a size below 8 px or an unknown resize rule.
+    """
+
+    height: int = 48
+    """Height of the input, px."""
+    width: int = 144
+    """Width of the input, px."""
+    resize: str = "stretch"
+    """``stretch`` ignores the aspect ratio; ``letterbox`` keeps it and pads with grey."""
+
+    def __post_init__(self) -> None:
+        if not (self.height >= 8 and self.width >= 8):
+            raise ConfigError(f"input size must be at least 8x8 px, got {self.height}x{self.width}")
+        if self.resize not in _RESIZE_RULES:
+            raise ConfigError(f"resize rule {self.resize!r} is unknown; use one of {_RESIZE_RULES}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, 3)."""
+        return (self.height, self.width, 3)
+
+    def to_object(self) -> dict[str, Any]:
+        """Return plain JSON values, the fixed parts of the contract spelled out."""
+        return {
+            "layout": "NHWC",
+            "dtype": "uint8",
+            "colour_order": "BGR",
+            "height": self.height,
+            "width": self.width,
+            "resize": self.resize,
+        }
+
+    @classmethod
+    def from_object(cls, value: object) -> InputSpec:
+        """Parse what ``to_object`` wrote.
+
+        Raises:
+            ConfigError: an unknown key, or a layout, type or colour order other than ours.
+        """
+        with StrictObject(value, "input", ConfigError) as item:
+            fixed: Mapping[str, str] = {"layout": "NHWC", "dtype": "uint8", "colour_order": "BGR"}
+            for key, expected in fixed.items():
+                if item.text(key) != expected:
+                    raise ConfigError(f"input.{key} must be {expected!r}, got {item.text(key)!r}")
+            return cls(
+                height=item.integer("height"),
+                width=item.integer("width"),
+                resize=item.text("resize"),
+            )
+
+
+def check_image(image: object) -> Image:
+    """Return ``image`` if it is a usable picture.
+
+    Raises:
+        ImageError: not a numpy array, not uint8, not (H, W, 3), or a side under 4 px.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"expected a numpy array (H, W, 3) uint8, got {type(image).__name__}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(
+            f"expected a non-empty (H, W, 3) uint8 image in BGR order, got shape {image.shape} "
+            f"{image.dtype}; convert grey pictures with cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)"
+        )
+    if min(image.shape[:2]) < MIN_SIDE_PX:
+        raise ImageError(
+            f"expected at least {MIN_SIDE_PX} px on each side, got {image.shape[0]}x"
+            f"{image.shape[1]}: nothing can be told from it; check the region that was cropped"
+        )
+    return image
+
+
+def load_image(path: Path) -> Image:
+    """Read a picture file as the runtime wants it: (H, W, 3) uint8 BGR, turned as EXIF says.
+
+    Raises:
+        ImageError: the file cannot be read, holds no picture that OpenCV knows, is cut short or
+            too small.
+    """
+    try:
+        # Not cv2.imread: it takes no path outside the locale's encoding on some systems.
+        data = path.read_bytes()
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except cv2.error as error:
+        raise ImageError(f"{path}: not a readable picture ({error.err})") from error
+    if data and _cut_short(data):
+        raise ImageError(f"{path}: the picture is cut short ({len(data)} bytes)")
+    if image is None:
+        raise ImageError(f"{path}: not a readable picture ({len(data)} bytes)")
+    try:
+        return check_image(image)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
+def _cut_short(data: bytes) -> bool:
+    """Whether the end is missing; OpenCV fills what is missing with grey and says nothing."""
+    for start, end in ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND")):
+        if data.startswith(start):
+            return end not in data[-1024:]
+    if data.startswith(b"BM"):
+        return len(data) < int.from_bytes(data[2:6], "little")
+    if data.startswith(b"RIFF"):
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return False
+
+
+def fit(image: Image, spec: InputSpec) -> Image:
+    """Bring a crop to the network's input size.
+
+    Args:
+        image: (H, W, 3) uint8 BGR, at least 4 px a side; not changed.
+        spec: The wanted size and resize rule.
+
+    Returns:
+        (spec.height, spec.width, 3) uint8, a fresh array unless the size already fits.
+
+    Raises:
+        ImageError: ``image`` is not (H, W, 3) uint8.
+    """
+    image = check_image(image)
+    if image.shape == spec.shape:
+        return np.ascontiguousarray(image)
+    if spec.resize == "letterbox":
+        return _letterbox(image, spec)
+    return _scale(image, spec.height, spec.width)
+
+
+def fit_many(images: Sequence[Image], spec: InputSpec) -> Images:
+    """Bring crops to the input size and stack them to (N, height, width, 3) uint8.
+
+    Raises:
+        ImageError: one of ``images`` is not (H, W, 3) uint8.
+    """
+    stacked = np.empty((len(images), *spec.shape), np.uint8)
+    for index, image in enumerate(images):
+        stacked[index] = fit(image, spec)
+    return stacked
+
+
+def _scale(image: Image, height: int, width: int) -> Image:
+    shrinks = image.shape[0] > height and image.shape[1] > width
+    # Area averaging avoids aliasing when both sides shrink; it degenerates when one grows.
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    scaled: Image = cv2.resize(image, (width, height), interpolation=method)  # type: ignore[assignment]
+    return scaled
+
+
+def _letterbox(image: Image, spec: InputSpec) -> Image:
+    height, width = image.shape[:2]
+    scale = min(spec.height / height, spec.width / width)
+    inner_height = max(1, min(spec.height, round(height * scale)))
+    inner_width = max(1, min(spec.width, round(width * scale)))
+    top, left = (spec.height - inner_height) // 2, (spec.width - inner_width) // 2
+    padded = np.full(spec.shape, _FILL, np.uint8)
+    padded[top : top + inner_height, left : left + inner_width] = _scale(
+        image, inner_height, inner_width
+    )
+    return padded

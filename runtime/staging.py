@@ -1,0 +1,115 @@
+"""Folders and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import ConfigError
+
+__all__ = ["check_free", "file_digest", "new_folder", "write_text"]
+
+
+@contextmanager
+def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``target`` when the block ends without an error.
+
+    On any error or Ctrl-C it is removed and ``target`` stays as it was.
+
+    Args:
+        target: The folder to make; its parents are made too.
+        overwrite: Replace an existing ``target`` instead of refusing.
+
+    Raises:
+        ConfigError: ``target`` exists and is neither empty nor to be overwritten, or its parent
+            cannot hold it.
+    """
+    check_free(target, overwrite=overwrite)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = _beside(target)
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be made: {error}; choose another output") from error
+    try:
+        yield staged
+        staged.chmod(0o755)  # mkdtemp makes it private
+        for path in staged.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        if target.exists():
+            _swap(staged, target)
+        else:
+            staged.replace(target)
+        _sync(target.parent)
+    except BaseException:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
+
+
+def _beside(target: Path) -> Path:
+    # Beside the target: a rename is atomic only within one filesystem.
+    prefix = f".{target.name}."
+    return Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=target.parent))
+
+
+def _swap(staged: Path, target: Path) -> None:
+    """Put ``staged`` in the place of ``target``, or leave both as they were."""
+    retired = _beside(target)
+    try:
+        target.replace(retired / "old")
+        try:
+            staged.replace(target)
+        except BaseException:
+            (retired / "old").replace(target)
+            raise
+    finally:
+        shutil.rmtree(retired, ignore_errors=True)
+
+
+def check_free(target: Path, *, overwrite: bool = False) -> None:
+    """Fail early when ``target`` cannot become a new folder.
+
+    Raises:
+        ConfigError: it exists and is neither an empty folder nor to be overwritten.
+    """
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise ConfigError(f"{target} exists and is not a folder; choose another output")
+    if any(target.iterdir()) and not overwrite:
+        raise ConfigError(
+            f"{target} exists and is not empty; choose another output or pass --overwrite"
+        )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace ``path`` by ``text`` (UTF-8) in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

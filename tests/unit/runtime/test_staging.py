@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import ConfigError
+from runtime.staging import check_free, file_digest, new_folder, write_text
+
+
+def test_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "out"
+    with new_folder(target) as staged:
+        (staged / "sub").mkdir()
+        (staged / "sub" / "a").write_text("1")
+        assert not target.exists()
+    assert (target / "sub" / "a").read_text() == "1"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
+    assert [path.name for path in target.parent.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("existing", [False, True])
+def test_an_error_leaves_nothing(
+    tmp_path: Path, error: type[BaseException], existing: bool
+) -> None:
+    target = tmp_path / "out"
+    if existing:
+        target.mkdir()
+        (target / "old").write_text("old")
+
+    def work() -> None:
+        with new_folder(target, overwrite=True) as staged:
+            (staged / "a").write_text("1")
+            raise error
+
+    with pytest.raises(error):
+        work()
+    assert [path.name for path in tmp_path.iterdir()] == (["out"] if existing else [])
+    if existing:
+        assert (target / "old").read_text() == "old"
+
+
+def test_overwrite_replaces(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    for text in ("1", "2"):
+        with new_folder(target, overwrite=True) as staged:
+            (staged / text).write_text(text)
+    assert [path.name for path in target.iterdir()] == ["2"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_failed_swap_puts_the_old_folder_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    with new_folder(target) as staged:
+        (staged / "old").write_text("old")
+    replace = Path.replace
+
+    def fail_on_the_new_one(self: Path, to: Path) -> Path:
+        if self.name.endswith(".partial"):
+            raise OSError("disk full")
+        return replace(self, to)
+
+    monkeypatch.setattr(Path, "replace", fail_on_the_new_one)
+    with pytest.raises(OSError, match="disk full"), new_folder(target, overwrite=True):
+        pass
+    assert [path.name for path in target.iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_check_free(tmp_path: Path) -> None:
+    check_free(tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    check_free(tmp_path / "empty")
+    with pytest.raises(ConfigError, match="--overwrite"):
+        check_free(tmp_path)
+    check_free(tmp_path, overwrite=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="not a folder"):
+        check_free(tmp_path / "file", overwrite=True)
+
+
+def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be made"), new_folder(tmp_path / "file" / "x"):
+        pass
+
+
+def test_write_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_text(path, "京")
+    write_text(path, "沪")
+    assert path.read_bytes() == "沪".encode()
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\ud800")
+    assert path.read_bytes() == "沪".encode()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_file_digest(tmp_path: Path) -> None:
+    content = b"x" * (3 << 20)
+    (tmp_path / "f").write_bytes(content)
+    assert file_digest(tmp_path / "f") == hashlib.sha256(content).hexdigest()
