@@ -1,0 +1,1 @@
+"""How Headlight measures: accuracy, operating points, latency, budgets; no torch."""

@@ -1,0 +1,205 @@
+"""Measure how right artifacts are on labelled crops, and judge them by a budget.
+
+The artifact's engine runs over the list through the runtime's own preprocessing and decoding.
+Thresholds come from the artifact, or are fitted anew on ``--validation``; never on ``--data``. With
+several artifacts the first is the reference that the others are compared with, sample by sample.
+
+Exit codes: 0 done and every limit kept, 1 error or a limit broken, 2 usage, 3 inconclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+from runtime.errors import ConfigError
+from runtime.manifest import Manifest
+from runtime.schema import Schema
+from runtime.staging import check_free, new_folder
+
+from .arguments import POSITIONAL, artifact_names
+from .assessment import Assessment, Difference, assess, difference
+from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for
+from .command import run_command, say
+from .environment import device, environment
+from .figures import check_matplotlib, draw_confusion, draw_reliability
+from .labelled import LabelledCrops, read_labelled
+from .operating_point import PRECISION_FLOOR, fit_operating_point
+from .report import Report, headline
+from .scoring import check_apart, open_engine, origin, score_crops
+
+__all__ = ["AccuracyConfig", "main", "measure_accuracy"]
+
+PROG: Final = "python -m benchmarks.accuracy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyConfig:
+    """Measure how right artifacts are on labelled crops."""
+
+    artifacts: Annotated[tuple[Path, ...], POSITIONAL]
+    """Artifact folders; the first is the reference of the others."""
+    data: Path
+    """List or folder of labelled crops to judge on."""
+    validation: Path | None = None
+    """List or folder to fit temperatures and thresholds on; else the artifact's own are used."""
+    budget: Path | None = None
+    """Limits (docs/budgets.md) to judge by."""
+    output: Path | None = None
+    """New folder for result.json, report.md, junit.xml and pictures."""
+    overwrite: bool = False
+    """Replace the output folder."""
+    precision: float | None = None
+    """Precision floor of the fit on --validation; 0.999 if not given."""
+    skip_bad: bool = False
+    """Leave unreadable or wrongly labelled rows out instead of failing."""
+    threads: int = 1
+    """Threads of the engine."""
+    batch: int = 32
+    """Crops per engine call."""
+
+
+def measure_accuracy(config: AccuracyConfig) -> int:
+    """Run the command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        HeadlightError: anything that a user can mend.
+    """
+    names = artifact_names(config.artifacts)
+    if config.precision is not None and config.validation is None:
+        raise ConfigError("--precision is the floor of a fit; pass --validation to fit on")
+    if config.output is not None:
+        check_free(config.output, overwrite=config.overwrite)
+        check_matplotlib()
+    limits = limits_for(config.budget, device(), "benchmarks.accuracy")
+    folders = dict(zip(names, config.artifacts, strict=True))
+    manifests = {name: Manifest.load(folder) for name, folder in folders.items()}
+    schema = _common_schema(manifests)
+    data = read_labelled(config.data, schema, skip_bad=config.skip_bad)
+    if data.bad_rows:
+        say(f"left out {len(data.bad_rows)} rows of {config.data} that cannot be used")
+    validation = _read_validation(config, schema, data)
+    assessments = {}
+    for name, folder in folders.items():
+        say(f"{name}: scoring {len(data)} crops of {config.data}")
+        assessments[name] = _assess(folder, data, validation, config)
+    first = assessments[names[0]]
+    differences = {name: difference(first, assessments[name]) for name in names[1:]}
+    report = _report(config, manifests, data, assessments, differences, limits)
+    report.show()
+    if config.output is not None:
+        _write(config.output, report, assessments, overwrite=config.overwrite)
+    return exit_code([verdict for verdicts in report.verdicts.values() for verdict in verdicts])
+
+
+def _common_schema(manifests: Mapping[str, Manifest]) -> Schema:
+    (first, manifest), *others = manifests.items()
+    for name, other in others:
+        if other.schema != manifest.schema:
+            raise ConfigError(
+                f"{first} answers the schema {manifest.schema.name!r}, {name} another one, "
+                f"{other.schema.name!r}; only artifacts with the same heads, labels and readings "
+                "can be compared"
+            )
+    return manifest.schema
+
+
+def _read_validation(
+    config: AccuracyConfig, schema: Schema, data: LabelledCrops
+) -> LabelledCrops | None:
+    if config.validation is None:
+        return None
+    validation = read_labelled(config.validation, schema, skip_bad=config.skip_bad)
+    check_apart(validation, data)
+    return validation
+
+
+def _assess(
+    folder: Path, data: LabelledCrops, validation: LabelledCrops | None, config: AccuracyConfig
+) -> Assessment:
+    with open_engine(folder, threads=config.threads) as (manifest, session):
+        operating = manifest.operating
+        if validation is not None:
+            floor = PRECISION_FLOOR if config.precision is None else config.precision
+            operating = fit_operating_point(
+                data.schema,
+                score_crops(session, manifest.input, validation, batch=config.batch),
+                validation.targets,
+                precision_floor=floor,
+                fitted_on=origin(validation),
+            )
+        logits = score_crops(session, manifest.input, data, batch=config.batch)
+    if data.digest in (operating.fitted_on or ""):
+        say(f"note: the thresholds of {folder} were fitted on these very samples")
+    return assess(data.schema, logits, data.targets, operating)
+
+
+def _report(
+    config: AccuracyConfig,
+    manifests: Mapping[str, Manifest],
+    data: LabelledCrops,
+    assessments: Mapping[str, Assessment],
+    differences: Mapping[str, Difference],
+    limits: Sequence[Limit],
+) -> Report:
+    columns, verdicts, entries = {}, {}, {}
+    for name, assessment in assessments.items():
+        manifest, against = manifests[name], differences.get(name)
+        column = {"engine": manifest.engine, "precision": manifest.precision, **assessment.rows()}
+        columns[name] = {**column, **(against.rows() if against else {})}
+        measured = assessment.measurements() + (against.measurements() if against else [])
+        # The reference of several artifacts has no flips or drop to be judged by.
+        own = limits if against or len(assessments) == 1 else _absolute(limits)
+        if own:
+            verdicts[name] = judge(measured, own)
+        entries[name] = {
+            "id": manifest.id,
+            **assessment.to_object(),
+            "versus_first": against.to_object() if against else None,
+        }
+    return Report(
+        title=f"Accuracy on {config.data}",
+        tables={f"Accuracy on {config.data}": headline(columns)},
+        data={
+            "command": "benchmarks.accuracy",
+            "config": asdict(config),
+            "environment": environment(),
+            "data": {"origin": origin(data), "rows_left_out": data.bad_rows},
+            "artifacts": entries,
+        },
+        verdicts=verdicts,
+    )
+
+
+def _absolute(limits: Sequence[Limit]) -> Sequence[Limit]:
+    return [limit for limit in limits if limit.family not in RELATIVE_FAMILIES]
+
+
+def _write(
+    output: Path, report: Report, assessments: Mapping[str, Assessment], *, overwrite: bool
+) -> None:
+    with new_folder(output, overwrite=overwrite) as folder:
+        pictures = []
+        for name, assessment in assessments.items():
+            stem = name.replace("/", "_")
+            pictures.append(f"{stem}_reliability.png")
+            draw_reliability(folder / pictures[-1], assessment.reliability, name)
+            for head in assessment.schema.heads:
+                pictures.append(f"{stem}_confusion_{head.name}.png")
+                draw_confusion(folder / pictures[-1], head, assessment.metrics.heads[head.name])
+        report.write(folder, pictures)
+    say(f"wrote {output}; next: python -m benchmarks.latency ARTIFACT...")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line and measure; return the exit code."""
+    return run_command(argv, AccuracyConfig, measure_accuracy, prog=PROG)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,302 @@
+"""Limits that a model must keep on a device, and the verdict on each.
+
+The file format, the metrics and what a verdict means are specified in docs/budgets.md. A limit
+passes only when the *bound* of the measurement keeps it, not the measured value: pass if the bound
+on the bad side is within, fail if the bound on the good side is beyond, inconclusive in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import Enum
+from math import isfinite, isnan
+from pathlib import Path
+from typing import Any, Final
+
+from runtime.errors import ConfigError, MissingExtraError
+from runtime.strict import StrictObject
+
+__all__ = [
+    "FAMILIES",
+    "RELATIVE_FAMILIES",
+    "Limit",
+    "Measurement",
+    "Outcome",
+    "Verdict",
+    "exit_code",
+    "judge",
+    "limits_for",
+    "read_budget",
+]
+
+BUDGET_VERSION: Final = 1
+FAMILIES: Final[Mapping[str, str]] = {
+    "accuracy": "benchmarks.accuracy",
+    "versus": "benchmarks.accuracy",
+    "latency": "benchmarks.latency",
+    "throughput": "benchmarks.latency",
+    "size": "benchmarks.latency",
+    "speedup": "benchmarks.latency",
+}
+"""First word of a metric to the command that measures it."""
+RELATIVE_FAMILIES: Final = frozenset({"versus", "speedup"})
+"""Metrics against the first artifact of the command line, which itself has none."""
+_MATCH_KEYS: Final = frozenset({"arch", "cpu", "cores", "flags", "soc"})
+
+
+class Outcome(str, Enum):
+    """What a measurement says about a limit."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+    __str__ = str.__str__  # as StrEnum of Python 3.11
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One measured number and how sure it is."""
+
+    metric: str
+    """Dotted name, for example ``latency.engine_ms``."""
+    value: float | None
+    """None: too few samples for this statistic. NaN: measured, and broken."""
+    samples: int
+    bounds: Callable[[float], tuple[float, float]] | None = None
+    """From a confidence to a lower and an upper bound, each alone holding with it.
+
+    None: the number is exact, like a size, or has no known error; the value itself is judged.
+    """
+    stat: str = "value"
+    """``p50``, ``p90``, ``p99``, ``mean`` or ``value``."""
+    scenario: str | None = None
+    noisy: bool = False
+    """Whether other processes made the timing worse than it is.
+
+    Not for ratios of interleaved timings: noise hits both sides, and the bounds contain it.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """One line of a budget.
+
+    Raises:
+        ConfigError: an unknown metric family, no finite bound, or a confidence outside (0.5, 1).
+    """
+
+    metric: str
+    stat: str | None = None
+    scenario: str | None = None
+    min: float | None = None
+    max: float | None = None
+    confidence: float = 0.95
+    min_samples: int = 1
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise ConfigError(
+                f"limit on {self.metric!r}: nothing measures it; metrics begin with one of "
+                f"{sorted(FAMILIES)} (see docs/budgets.md)"
+            )
+        bounds = [bound for bound in (self.min, self.max) if bound is not None]
+        if not bounds or not all(isfinite(bound) for bound in bounds):
+            raise ConfigError(f"limit on {self.metric!r}: needs a finite min or max, got {bounds}")
+        if not 0.5 < self.confidence < 1 or self.min_samples < 1:
+            raise ConfigError(
+                f"limit on {self.metric!r}: confidence must be in (0.5, 1) and min_samples >= 1, "
+                f"got {self.confidence} and {self.min_samples}"
+            )
+
+    @property
+    def family(self) -> str:
+        """First word of the metric."""
+        return self.metric.split(".", 1)[0]
+
+    def __str__(self) -> str:
+        name = " ".join(part for part in (self.metric, self.stat, self.scenario) if part)
+        low = "" if self.min is None else f" >= {self.min:g}"
+        high = "" if self.max is None else f" <= {self.max:g}"
+        return f"{name}{low}{high}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one limit."""
+
+    limit: Limit
+    outcome: Outcome
+    reason: str
+    measured: Measurement | None = None
+
+    def to_object(self) -> Mapping[str, Any]:
+        """Return limit, outcome, value, bounds and reason for a report."""
+        measured = self.measured
+        bounds = measured.bounds(self.limit.confidence) if measured and measured.bounds else None
+        return {
+            "limit": str(self.limit),
+            "outcome": str(self.outcome),
+            "value": measured.value if measured else None,
+            "bounds": bounds,
+            "confidence": self.limit.confidence,
+            "samples": measured.samples if measured else 0,
+            "reason": self.reason,
+        }
+
+
+def read_budget(path: Path, device: Mapping[str, object]) -> tuple[Limit, ...]:
+    """Read the limits of a budget file that hold on ``device``.
+
+    Args:
+        path: TOML as in docs/budgets.md.
+        device: What ``environment.device`` returns.
+
+    Raises:
+        ConfigError: the file is unreadable, has unknown or wrong keys, or no limit for the device.
+        MissingExtraError: this Python has no TOML parser.
+    """
+    try:
+        import tomllib
+    except ImportError as error:
+        raise MissingExtraError("budgets are TOML, which Python reads from 3.11 on") from error
+    try:
+        value = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"budget {path} cannot be read: {error}") from error
+    with StrictObject(value, f"budget {path}", ConfigError) as top:
+        if top.integer("schema") != BUDGET_VERSION:
+            raise ConfigError(f"budget {path}: schema must be {BUDGET_VERSION}")
+        limits = [_limit(item) for item in top.items("limits", default=[])]
+        for name, item in top.mapping("device", default={}).items():
+            limits += _device_limits(name, item, device)
+    if not limits:
+        raise ConfigError(f"budget {path} has no limit for this device: {dict(device)}")
+    return tuple(limits)
+
+
+def limits_for(path: Path | None, device: Mapping[str, object], command: str) -> tuple[Limit, ...]:
+    """Return the limits of a budget file that one command can judge; none without a file.
+
+    Args:
+        path: The budget, if there is one.
+        device: What ``environment.device`` returns.
+        command: One of the values of ``FAMILIES``.
+
+    Raises:
+        ConfigError: as ``read_budget``, or nothing in the file is for this command.
+    """
+    if path is None:
+        return ()
+    limits = read_budget(path, device)
+    own = tuple(limit for limit in limits if FAMILIES[limit.family] == command)
+    if not own:
+        raise ConfigError(f"budget {path} limits nothing that `python -m {command}` measures")
+    return own
+
+
+def _device_limits(name: str, value: object, device: Mapping[str, object]) -> list[Limit]:
+    with StrictObject(value, f"device {name!r}", ConfigError) as item:
+        match = item.mapping("match", default={})
+        limits = [_limit(entry) for entry in item.items("limits")]
+    unknown = sorted(set(match) - _MATCH_KEYS)
+    if unknown:
+        raise ConfigError(f"device {name!r}: cannot match {unknown}; use {sorted(_MATCH_KEYS)}")
+    return limits if all(_matches(device[key], wanted) for key, wanted in match.items()) else []
+
+
+def _matches(found: object, wanted: object) -> bool:
+    """Text is looked for inside text, a list is a subset, a number is equal."""
+    if isinstance(found, str) and isinstance(wanted, str):
+        return wanted.lower() in found.lower()
+    if isinstance(found, list) and isinstance(wanted, list):
+        return set(wanted) <= set(found)
+    return found == wanted
+
+
+def _limit(value: object) -> Limit:
+    with StrictObject(value, "limit", ConfigError) as item:
+        return Limit(
+            metric=item.text("metric"),
+            stat=item.optional_text("stat"),
+            scenario=item.optional_text("scenario"),
+            min=item.optional_number("min"),
+            max=item.optional_number("max"),
+            confidence=item.number("confidence", default=0.95),
+            min_samples=item.integer("min_samples", default=1),
+        )
+
+
+def judge(measurements: Sequence[Measurement], limits: Sequence[Limit]) -> tuple[Verdict, ...]:
+    """Return a verdict on every limit, in order.
+
+    A limit on something that was not measured fails.
+
+    Raises:
+        ConfigError: a limit fits several measurements because it leaves out stat or scenario.
+    """
+    return tuple(_judge_one(measurements, limit) for limit in limits)
+
+
+def _judge_one(measurements: Sequence[Measurement], limit: Limit) -> Verdict:
+    found = [
+        item
+        for item in measurements
+        if item.metric == limit.metric
+        and limit.stat in (None, item.stat)
+        and limit.scenario in (None, item.scenario)
+    ]
+    if not found:
+        return Verdict(limit, Outcome.FAIL, _not_measured(measurements, limit))
+    if len(found) > 1:
+        kinds = [f"{item.stat} {item.scenario or ''}".strip() for item in found]
+        raise ConfigError(f"limit on {limit.metric!r} fits {kinds}; add stat or scenario")
+    outcome, reason = _compare(found[0], limit)
+    return Verdict(limit, outcome, reason, found[0])
+
+
+def _not_measured(measurements: Sequence[Measurement], limit: Limit) -> str:
+    kinds = [
+        f"{m.stat} {m.scenario or ''}".strip() for m in measurements if m.metric == limit.metric
+    ]
+    if kinds:
+        return f"not measured as {limit.stat} {limit.scenario or ''}; there are: {', '.join(kinds)}"
+    if limit.family in RELATIVE_FAMILIES:
+        return "not measured: it needs the artifact to compare with, named first"
+    names = {item.metric for item in measurements}
+    close = get_close_matches(limit.metric, names, n=3, cutoff=0.5) or sorted(names)[:3]
+    return f"not measured; did you mean {' or '.join(close)}?"
+
+
+def _compare(measured: Measurement, limit: Limit) -> tuple[Outcome, str]:
+    if measured.value is None or measured.samples < limit.min_samples:
+        few = f"{measured.samples} samples are too few"
+        need = f", the limit wants {limit.min_samples}" if limit.min_samples > 1 else ""
+        return Outcome.INCONCLUSIVE, f"{few}{need}; measure longer or on more data"
+    if not isfinite(measured.value):
+        return Outcome.FAIL, f"the measured value is {measured.value}"
+    low = high = measured.value
+    if measured.bounds is not None:
+        low, high = measured.bounds(limit.confidence)
+    if isnan(low) or isnan(high):
+        return Outcome.FAIL, f"the bounds are {low} and {high}"
+    least = float("-inf") if limit.min is None else limit.min
+    most = float("inf") if limit.max is None else limit.max
+    span = f"between {low:.6g} and {high:.6g} at {limit.confidence:g} confidence"
+    if least <= low and high <= most:
+        return Outcome.PASS, span
+    if high < least or low > most:
+        if measured.noisy:
+            return Outcome.INCONCLUSIVE, f"{span}, but other processes slowed the measurement"
+        return Outcome.FAIL, span
+    return Outcome.INCONCLUSIVE, f"{span}; measure longer or on more data"
+
+
+def exit_code(verdicts: Sequence[Verdict]) -> int:
+    """Return 0 if all limits pass, 1 if one fails, else 3: some are inconclusive."""
+    outcomes = {verdict.outcome for verdict in verdicts}
+    if Outcome.FAIL in outcomes:
+        return 1
+    return 3 if Outcome.INCONCLUSIVE in outcomes else 0

@@ -1,0 +1,76 @@
+"""How every command line of Headlight behaves: typed options, exit codes, errors, Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from typing import TypeVar
+
+from runtime.errors import HeadlightError, MissingExtraError
+
+__all__ = ["missing_extra", "require_packages", "run_command", "say"]
+
+ConfigT = TypeVar("ConfigT")
+
+
+def run_command(
+    argv: Sequence[str] | None,
+    config_type: type[ConfigT],
+    work: Callable[[ConfigT], int],
+    *,
+    prog: str,
+) -> int:
+    """Parse ``argv`` into ``config_type``, run ``work`` and return the exit code.
+
+    Returns:
+        What ``work`` returns; 1 after an expected failure or Ctrl-C, told on stderr; 2 after
+        wrong usage.
+    """
+    try:
+        import tyro
+    except ImportError as error:
+        say(f"error: {MissingExtraError(missing_extra('tyro', 'bench'))} ({error})")
+        return 1
+    try:
+        config = tyro.cli(config_type, args=argv, prog=prog)
+        return work(config)
+    except SystemExit as stop:  # tyro leaves this way after --help (0) and wrong usage (2)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except HeadlightError as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("error: interrupted; nothing half-written is left, the same command starts or resumes")
+        return 1
+
+
+def missing_extra(package: str, extra: str) -> str:
+    """Return the message for a package that an extra would have installed."""
+    return f"package {package!r} is not installed; run: pip install 'headlight[{extra}]'"
+
+
+def require_packages(extra: str, *packages: str) -> None:
+    """Fail unless the packages that ``extra`` installs are there; none is imported.
+
+    For packages of ours whose modules import them at the top: called first in ``__init__``, it
+    turns an ImportError from anywhere below into a message that says what to install.
+
+    Raises:
+        MissingExtraError: one is missing.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if not missing:
+        return
+    error = MissingExtraError(missing_extra(missing[0], extra))
+    # "-m" stands there while Python looks for the module of `python -m`: no code of ours could
+    # catch the error and print it as `run_command` does.
+    if sys.argv[:1] == ["-m"]:
+        say(f"error: {error}")
+        raise SystemExit(1)
+    raise error
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal something that is not the result."""
+    print(text, file=sys.stderr, flush=True)

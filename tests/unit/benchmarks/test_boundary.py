@@ -1,0 +1,33 @@
+"""What importing the package may and may not bring in."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import benchmarks
+
+MODULES = sorted(
+    info.name for info in pkgutil.iter_modules(benchmarks.__path__) if info.name != "headlight"
+)
+
+
+def test_measuring_needs_numpy_and_the_runtime_only() -> None:
+    code = "".join(f"import benchmarks.{name}\n" for name in MODULES)
+    heavy = "{'torch', 'onnx', 'onnxruntime', 'openvino', 'matplotlib', 'scipy', 'rich'}"
+    code += f"import sys\nassert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)\n"
+    root = Path(benchmarks.__path__[0]).parent
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_all_names_what_the_module_defines(name: str) -> None:
+    module = importlib.import_module(f"benchmarks.{name}")
+    exported = getattr(module, "__all__", ())
+    assert all(hasattr(module, item) for item in exported)
+    assert len(set(exported)) == len(exported)

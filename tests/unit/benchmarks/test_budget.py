@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.budget import (
+    Limit,
+    Measurement,
+    Outcome,
+    exit_code,
+    judge,
+    limits_for,
+    read_budget,
+)
+from benchmarks.intervals import Share
+from runtime.errors import ConfigError
+
+DEVICE = {
+    "arch": "aarch64",
+    "cpu": "Cortex-A78AE",
+    "cores": 6,
+    "flags": ["i8mm"],
+    "soc": "tegra234",
+}
+
+
+def measured(value: float | None, low: float, high: float, **more: object) -> Measurement:
+    return Measurement(
+        metric="latency.engine_ms",
+        value=value,
+        samples=1000,
+        stat="p99",
+        scenario="single-stream",
+        bounds=lambda _confidence: (low, high),
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def outcome(measurement: Measurement, **limit: object) -> Outcome:
+    (verdict,) = judge([measurement], [Limit(metric="latency.engine_ms", **limit)])  # type: ignore[arg-type]
+    return verdict.outcome
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (1.0, 5.0, Outcome.PASS),
+        (4.0, 6.0, Outcome.INCONCLUSIVE),
+        (5.1, 6.0, Outcome.FAIL),
+        (0.0, float("inf"), Outcome.INCONCLUSIVE),
+    ],
+)
+def test_a_largest_value_is_judged_by_its_bounds(
+    low: float, high: float, expected: Outcome
+) -> None:
+    assert outcome(measured(5.0, low, high), max=5.0) is expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (5.0, 9.0, Outcome.PASS),
+        (4.0, 6.0, Outcome.INCONCLUSIVE),
+        (3.0, 4.9, Outcome.FAIL),
+    ],
+)
+def test_a_least_value_is_judged_by_its_bounds(low: float, high: float, expected: Outcome) -> None:
+    assert outcome(measured(5.0, low, high), min=5.0) is expected
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_planted_nan_fails(value: float) -> None:
+    assert outcome(measured(value, 0, 1), max=5.0) is Outcome.FAIL
+    exact = Measurement(metric="latency.engine_ms", value=value, samples=1)
+    assert outcome(exact, max=5.0) is Outcome.FAIL
+    assert outcome(exact, min=-5.0) is Outcome.FAIL
+
+
+def test_nan_bounds_fail() -> None:
+    assert outcome(measured(1.0, float("nan"), 2.0), max=5.0) is Outcome.FAIL
+    assert outcome(measured(1.0, 0.0, float("nan")), max=5.0) is Outcome.FAIL
+
+
+def test_share_without_samples_fails() -> None:
+    empty = Share(0, 0)
+    measurement = Measurement(
+        metric="latency.engine_ms", value=empty.value, samples=0, bounds=empty.bounds
+    )
+    (verdict,) = judge([measurement], [Limit(metric="latency.engine_ms", min=0.5)])
+    assert verdict.outcome is not Outcome.PASS
+
+
+def test_too_few_samples_are_inconclusive() -> None:
+    assert outcome(measured(None, 0, 1), max=5.0) is Outcome.INCONCLUSIVE
+    assert outcome(measured(1.0, 0, 1), max=5.0, min_samples=1001) is Outcome.INCONCLUSIVE
+
+
+def test_noise_excuses_a_miss_but_does_not_taint_a_pass() -> None:
+    assert outcome(measured(9.0, 8, 10, noisy=True), max=5.0) is Outcome.INCONCLUSIVE
+    assert outcome(measured(1.0, 0, 2, noisy=True), max=5.0) is Outcome.PASS
+
+
+def test_exact_numbers_need_no_bounds() -> None:
+    size = Measurement(metric="size.engine_mb", value=1.2, samples=1)
+    assert judge([size], [Limit(metric="size.engine_mb", max=1.2)])[0].outcome is Outcome.PASS
+    assert judge([size], [Limit(metric="size.engine_mb", max=1.19)])[0].outcome is Outcome.FAIL
+
+
+def test_what_was_not_measured_fails_and_the_reason_helps() -> None:
+    found = [Measurement(metric="accuracy.head.colour", value=0.9, samples=10)]
+    typo, kind, relative = judge(
+        [*found, measured(1.0, 0, 2)],
+        [
+            Limit(metric="accuracy.head.color", min=0.5),
+            Limit(metric="latency.engine_ms", stat="p90", max=5),
+            Limit(metric="versus.flips", max=0.01),
+        ],
+    )
+    assert {typo.outcome, kind.outcome, relative.outcome} == {Outcome.FAIL}
+    assert "accuracy.head.colour" in typo.reason
+    assert "p99 single-stream" in kind.reason
+    assert "named first" in relative.reason
+    assert judge([], [Limit(metric="size.engine_mb", max=1)])[0].outcome is Outcome.FAIL
+
+
+def test_ambiguous_limit_is_an_error() -> None:
+    several = [measured(1.0, 0, 2), measured(1.0, 0, 2)]
+    with pytest.raises(ConfigError, match="add stat or scenario"):
+        judge(several, [Limit(metric="latency.engine_ms", max=5)])
+
+
+def test_confidence_reaches_the_bounds() -> None:
+    share = Share(990, 1000)
+    found = Measurement(metric="accuracy.exact", value=0.99, samples=1000, bounds=share.bounds)
+    outcomes = [
+        judge([found], [Limit(metric="accuracy.exact", min=0.984, confidence=c)])[0].outcome
+        for c in (0.9, 0.999)
+    ]
+    assert outcomes == [Outcome.PASS, Outcome.INCONCLUSIVE]
+
+
+@given(st.floats(-10, 10), st.floats(0, 5), st.floats(0, 5), st.floats(-10, 10), st.booleans())
+def test_verdicts_never_contradict_the_value(
+    value: float, below: float, above: float, bound: float, largest: bool
+) -> None:
+    limit = {"max": bound} if largest else {"min": bound}
+    found = outcome(measured(value, value - below, value + above), **limit)
+    kept = value <= bound if largest else value >= bound
+    assert found is not (Outcome.FAIL if kept else Outcome.PASS)
+
+
+def test_exit_codes() -> None:
+    limit = Limit(metric="size.engine_mb", max=1.0)
+    good = judge([Measurement(metric="size.engine_mb", value=0.5, samples=1)], [limit])
+    bad = judge([], [limit])
+    open_ = judge([Measurement(metric="size.engine_mb", value=None, samples=1)], [limit])
+    assert exit_code([]) == 0
+    assert exit_code(good) == 0
+    assert exit_code([*good, *open_]) == 3
+    assert exit_code([*good, *open_, *bad]) == 1
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "budget.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_budget_for_a_device(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """
+        schema = 1
+        limits = [{ metric = "accuracy.exact", min = 0.9 }]
+        [device.orin]
+        match = { arch = "aarch64", soc = "TEGRA234", flags = ["i8mm"], cores = 6 }
+        limits = [{ metric = "latency.engine_ms", stat = "p99", max = 2, confidence = 0.99 }]
+        [device.desktop]
+        match = { arch = "x86_64" }
+        limits = [{ metric = "latency.engine_ms", stat = "p99", max = 1 }]
+        """,
+    )
+    first, second = read_budget(path, DEVICE)
+    assert first == Limit(metric="accuracy.exact", min=0.9)
+    assert second == Limit(metric="latency.engine_ms", stat="p99", max=2.0, confidence=0.99)
+    assert limits_for(path, DEVICE, "benchmarks.latency") == (second,)
+    assert limits_for(None, DEVICE, "benchmarks.latency") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("schema = 2\nlimits = []", "schema must be 1"),
+        ("limits = []", "'schema' is missing"),
+        ("schema = 1", "no limit for this device"),
+        ("schema = 1\nregresion = 1", "regresion"),
+        ("schema = 1\nlimits = [{ metric = 'size.engine_mb', maks = 1, max = 1 }]", "maks"),
+        ("schema = 1\nlimits = [{ metric = 'size.engine_mb' }]", "min or max"),
+        ("schema = 1\nlimits = [{ metric = 'size.engine_mb', max = nan }]", "finite"),
+        ("schema = 1\nlimits = [{ metric = 'size.engine_mb', max = '1' }]", "must be int or float"),
+        ("schema = 1\nlimits = [{ metric = 'energy.joules', max = 1 }]", "nothing measures it"),
+        ("schema = 1\nlimits = [{ metric = 'size.x', max = 1, confidence = 1 }]", "confidence"),
+        ("schema = 1\nlimits = [{ metric = 'size.x', max = 1, min_samples = 0 }]", "min_samples"),
+        ("schema = 1\n[device.a]\nmatch = { gpu = 'x' }\nlimits = []", "gpu"),
+        ("schema = 1\n[device.a]\nlimits = []\nmatsch = {}", "matsch"),
+        ("schema = ", "cannot be read"),
+    ],
+)
+def test_wrong_budgets_are_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        read_budget(write(tmp_path, text), DEVICE)
+
+
+def test_missing_budget_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_budget(tmp_path / "none.toml", DEVICE)
+
+
+def test_budget_for_the_other_command_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "schema = 1\nlimits = [{ metric = 'accuracy.exact', min = 0.9 }]")
+    with pytest.raises(ConfigError, match=r"benchmarks\.latency"):
+        limits_for(path, DEVICE, "benchmarks.latency")
+
+
+def test_example_of_the_documentation_is_a_budget(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "budgets.md").read_text(encoding="utf-8")
+    example = text.split("```toml\n")[1].split("```")[0]
+    metrics = [limit.metric for limit in read_budget(write(tmp_path, example), DEVICE)]
+    assert metrics[0] == "accuracy.exact"
+    assert metrics[-1] == "latency.engine_ms"  # of the Orin; the other device does not match
+    assert len(metrics) == 5

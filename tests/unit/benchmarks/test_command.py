@@ -1,0 +1,158 @@
+"""What every command line does with options, errors and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from benchmarks.command import require_packages, run_command, say
+from runtime.errors import ConfigError, DataError, HeadlightError, MissingExtraError
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Add things."""
+
+    number: int
+    """A number."""
+    name: str = "x"
+
+    def __post_init__(self) -> None:
+        if self.number < 0:
+            raise ConfigError("number must be >= 0")
+
+
+def run(argv: list[str], work: Callable[[Config], int] = lambda _: 0) -> int:
+    return run_command(argv, Config, work, prog="python -m things.add")
+
+
+def test_options_reach_the_work_and_its_code_comes_back() -> None:
+    seen: list[Config] = []
+
+    def work(config: Config) -> int:
+        seen.append(config)
+        return 3
+
+    assert run(["--number", "4", "--name", "y"], work) == 3
+    assert seen == [Config(4, "y")]
+
+
+def test_wrong_usage_is_2_and_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--number", "four"]) == 2
+    assert run([]) == 2
+    assert run(["--number", "1", "--nmae", "y"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "--number" in told.err
+    assert run(["--help"]) == 0
+    assert "python -m things.add" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", [DataError, MissingExtraError, HeadlightError])
+def test_expected_failures_are_1_and_one_line(
+    capsys: pytest.CaptureFixture[str], kind: type[HeadlightError]
+) -> None:
+    def work(_: Config) -> int:
+        raise kind("the list is empty; write one")
+
+    assert run(["--number", "1"], work) == 1
+    assert capsys.readouterr() == ("", "error: the list is empty; write one\n")
+
+
+def test_an_option_that_cannot_work_is_an_expected_failure(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["--number", "-1"]) == 1
+    assert capsys.readouterr().err == "error: number must be >= 0\n"
+
+
+def test_ctrl_c_is_1(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(_: Config) -> int:
+        raise KeyboardInterrupt
+
+    assert run(["--number", "1"], work) == 1
+    assert capsys.readouterr().err.startswith("error: interrupted; ")
+
+
+def test_work_may_leave_by_exit_codes() -> None:
+    def work(config: Config) -> int:
+        raise SystemExit({0: None, 1: "told", 5: 5}[config.number])
+
+    assert [run(["--number", str(n)], work) for n in (0, 1, 5)] == [0, 1, 5]
+
+
+def test_a_mistake_of_ours_keeps_its_traceback() -> None:
+    def work(_: Config) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run(["--number", "1"], work)
+
+
+def test_talk_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    say("hello")
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+# ---- extras that are not installed ------------------------------------------------------------
+
+
+def test_packages_that_are_there_are_not_imported() -> None:
+    before = set(sys.modules)
+    require_packages("bench", "sqlite3", "numpy")
+    assert set(sys.modules) == before
+
+
+def test_importers_get_an_error_that_they_can_catch() -> None:
+    with pytest.raises(MissingExtraError, match=r"'nowhere' is not .* 'headlight\[train\]'"):
+        require_packages("train", "numpy", "nowhere", "elsewhere")
+
+
+def test_without_tyro_a_command_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert run(["--number", "1"]) == 1
+    assert "error: package 'tyro' is not installed; run: pip install 'headlight[bench]'" in (
+        capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "package", "extra"),
+    [
+        ("train.fit", "torch", "train"),
+        ("train.evaluate", "safetensors", "train"),
+        ("compress.quantize", "tyro", "compress"),
+        ("export.openvino", "torch", "export"),
+        ("benchmarks.accuracy", "tyro", "bench"),
+    ],
+)
+def test_commands_without_their_extra_end_with_one_line(
+    tmp_path: Path, command: str, package: str, extra: str
+) -> None:
+    # sitecustomize runs before everything else: the package then cannot be found by anyone.
+    hide = f"import sys\nsys.modules[{package!r}] = None\n"
+    (tmp_path / "sitecustomize.py").write_text(hide, encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, "-m", command, "--help"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    message = f"error: package {package!r} is not installed; run: pip install 'headlight[{extra}]'"
+    assert done.stderr.splitlines()[0].startswith(message)
+    assert len(done.stderr.splitlines()) == 1
