@@ -1,0 +1,84 @@
+"""Schemas derived from labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.builtin_schemas import cn_plate
+from runtime.errors import DataError, SchemaError
+from runtime.schema import HeadKind
+from tests.training import write_schema
+from train.labels import resolve_schema
+
+
+def write_labels(folder: Path, *labels: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{len(list(folder.iterdir()))}.tsv"
+    rows = "".join(f"{i}.png\t{label}\n" for i, label in enumerate(labels))
+    path.write_text(rows, encoding="utf-8")
+    return path
+
+
+def test_built_in_names_and_files_need_no_data(tmp_path: Path) -> None:
+    assert resolve_schema("cn-plate", ()) == cn_plate()
+    assert resolve_schema(str(write_schema(tmp_path / "lamps.json")), ()).name == "lamps"
+    with pytest.raises(SchemaError, match="neither built in"):
+        resolve_schema("plates", ())
+
+
+def test_one_labels_head_of_all_parts(tmp_path: Path) -> None:
+    train = write_labels(tmp_path, "black,jeans", "blue, jeans", "-", "red|shirt")
+    validation = write_labels(tmp_path, "green,jeans")
+    schema = resolve_schema("derive:labels", [train, validation])
+    (head,) = schema.heads
+    assert (head.name, head.kind) == ("labels", HeadKind.LABELS)
+    assert head.labels == ("black", "blue", "green", "jeans", "red", "shirt")
+
+
+def test_one_choice_head_per_part(tmp_path: Path) -> None:
+    train = write_labels(tmp_path, "black,jeans", "blue, shirt", ",shirt")
+    validation = write_labels(tmp_path, "green,jeans")
+    schema = resolve_schema("derive:colour, garment", [train, validation])
+    assert [(head.name, head.kind) for head in schema.heads] == [
+        ("colour", HeadKind.CHOICE),
+        ("garment", HeadKind.CHOICE),
+    ]
+    assert schema.heads[0].labels == ("black", "blue", "green")
+    assert schema.heads[1].labels == ("jeans", "shirt")
+
+
+def test_a_tree_gives_the_same_schema_as_a_list(tmp_path: Path) -> None:
+    for folder in ("black_jeans", "blue_shirt"):
+        (tmp_path / "tree" / folder).mkdir(parents=True)
+        (tmp_path / "tree" / folder / "1.jpg").touch()
+    listed = write_labels(tmp_path / "lists", "black,jeans", "blue,shirt")
+    for rule in ("derive:labels", "derive:colour,garment"):
+        assert resolve_schema(rule, [tmp_path / "tree"]) == resolve_schema(rule, [listed])
+
+
+def test_labels_with_another_number_of_parts_are_all_named(tmp_path: Path) -> None:
+    source = write_labels(tmp_path, "black,jeans", "blue", "a,b,c")
+    with pytest.raises(DataError) as caught:
+        resolve_schema("derive:colour,garment", [source])
+    assert str(caught.value).splitlines() == [
+        "2 of 3 labels do not have 2 parts, one for each of ['colour', 'garment']:",
+        f"  {source}:2: 'blue'",
+        f"  {source}:3: 'a,b,c'",
+    ]
+
+
+def test_what_gives_no_schema(tmp_path: Path) -> None:
+    same = write_labels(tmp_path, "black,jeans", "black,shirt")
+    with pytest.raises(SchemaError, match=r"heads \['colour'\] have fewer than two"):
+        resolve_schema("derive:colour,garment", [same])
+    pairs = write_labels(tmp_path, "a,b", "b,a")
+    with pytest.raises(SchemaError, match="not an identifier"):
+        resolve_schema("derive:the colour,garment", [pairs])
+    with pytest.raises(SchemaError, match="names used twice"):
+        resolve_schema("derive:garment,garment", [pairs])
+    with pytest.raises(DataError, match="no labels in"):
+        resolve_schema("derive:labels", [write_labels(tmp_path)])
+    with pytest.raises(DataError, match="cannot be read"):
+        resolve_schema("derive:labels", [tmp_path / "nowhere"])
