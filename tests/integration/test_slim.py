@@ -1,0 +1,218 @@
+"""``python -m compress.slim`` on a tiny network and pictures of lamps, through its command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import benchmarks.scenarios
+import compress.comparison
+import compress.slim
+import train.loop
+from benchmarks.scenarios import compare_interleaved
+from compress.slim import main
+from tests.slimming import random_crops, tiny_config, tiny_network, write_checkpoint, write_lamps
+from train.checkpoint import load_checkpoint
+from train.cost import count_parameters
+from train.scoring import score
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    short = partial(compare_interleaved, rounds=5, block_s=0.001)
+    monkeypatch.setattr(compress.comparison, "compare_interleaved", short)
+    brief = partial(benchmarks.scenarios.warm_up, min_s=0.1, max_s=0.2)
+    monkeypatch.setattr(benchmarks.scenarios, "warm_up", brief)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slim")
+    write_checkpoint(folder / "base", tiny_network(), tiny_config())
+    write_lamps(folder / "train", 96, seed=0)
+    write_lamps(folder / "val", 48, seed=1)
+    return folder
+
+
+def arguments(place: Path, output: Path, *more: str) -> list[str]:
+    return [
+        str(place / "base"),
+        *("--data", str(place / "train"), "--validation", str(place / "val")),
+        *("--output", str(output), "--threads", "1", "--batch", "16", "--target", "0.6"),
+        *("--sparse-steps", "8", "--tune-steps", "8", "--validate-every", "4", *more),
+    ]
+
+
+def test_a_slimmed_checkpoint_learns_and_is_whole(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "slim"
+    steps = ("--sparse-steps", "30", "--tune-steps", "90", "--validate-every", "30", "--lr", "5e-3")
+    assert main(arguments(place, output, *steps, "--sparsity", "1.0")) == 0
+    base, slimmed = load_checkpoint(place / "base"), load_checkpoint(output)
+    before, after = count_parameters(base.build()), count_parameters(slimmed.build())
+    assert after <= 0.4 * before
+    found = slimmed.metrics["slim"]
+    assert (found["before"]["parameters"], found["after"]["parameters"]) == (before, after)
+    assert slimmed.metrics["exact"] >= 0.9
+    assert list(slimmed.lineage) == ["fit", "slim"]
+    assert slimmed.lineage["slim"]["inputs"]["checkpoint"] == base.digest
+    assert slimmed.operating.fitted_on is not None
+    assert [row["step"] for row in found["scales"]] == [0, 30]
+    for name in ("curves.png", "scales.png"):
+        assert (output / name).read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    for word in ("parameters", "MACs", "latency", "exact", "colour", "benchmarks.latency"):
+        assert word in printed
+    assert not (tmp_path / "slim.run").exists()
+
+
+_CHILD = """
+import sys
+from pathlib import Path
+import numpy, torch
+from tests.slimming import random_crops
+from train.checkpoint import load_checkpoint
+from train.scoring import score
+torch.set_num_threads(1)
+network = load_checkpoint(Path(sys.argv[1])).build()
+assert "torch_pruning" not in sys.modules
+numpy.savez(sys.argv[2], **score(network, random_crops(8).numpy()))
+"""
+
+
+def test_a_fresh_process_gives_the_same_bits(place: Path, tmp_path: Path) -> None:
+    # What the command saw last, before it wrote: the logits that its operating point was fitted on.
+    seen: dict[str, dict[str, np.ndarray]] = {}
+    original = compress.slim.save_checkpoint
+
+    def keep(target: Path, network: torch.nn.Module, **more: object) -> object:
+        seen["logits"] = score(network, random_crops(8).numpy())
+        return original(target, network, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compress.slim, "save_checkpoint", keep)
+        assert main(arguments(place, tmp_path / "out")) == 0
+    command = [sys.executable, "-c", _CHILD, str(tmp_path / "out"), str(tmp_path / "logits.npz")]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
+    with np.load(tmp_path / "logits.npz") as fresh:
+        for head, values in seen["logits"].items():
+            np.testing.assert_array_equal(fresh[head], values)
+
+
+@pytest.mark.parametrize("stop", [3, 8, 12], ids=["sparse", "between", "tune"])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    assert main(arguments(place, tmp_path / "whole")) == 0
+    calls = 0
+    original = train.loop.learning_rate
+
+    def interrupting(*values: object) -> float:
+        nonlocal calls
+        calls += 1
+        if calls == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*values)
+
+    monkeypatch.setattr(train.loop, "learning_rate", interrupting)
+    first = main(arguments(place, tmp_path / "parts"))
+    if stop != 8:  # the last step of a phase is not interrupted: there is nothing left to save
+        assert first == 1
+        assert (tmp_path / "parts.run").is_dir()
+        assert not (tmp_path / "parts").exists()
+        assert main(arguments(place, tmp_path / "parts")) == 0
+    whole, parts = (
+        load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts")
+    )
+    assert whole.keys() == parts.keys()
+    for name, value in whole.items():
+        assert torch.equal(parts[name], value), name
+    found = [load_checkpoint(tmp_path / name).metrics["slim"] for name in ("whole", "parts")]
+    assert found[0]["scales"] == found[1]["scales"]
+
+
+def test_slimming_twice_goes_on_and_phases_may_be_left_out(place: Path, tmp_path: Path) -> None:
+    quick = ("--sparse-steps", "0", "--tune-steps", "0", "--round-to", "4", "--min-channels", "4")
+    assert main(arguments(place, tmp_path / "once", *quick)) == 0
+    again = arguments(place, tmp_path / "twice", *quick, "--target-macs", "0.3")
+    again[0] = str(tmp_path / "once")
+    assert main(again) == 0
+    once, twice = load_checkpoint(tmp_path / "once"), load_checkpoint(tmp_path / "twice")
+    assert list(twice.lineage) == ["fit", "slim", "slim2"]
+    macs = [twice.metrics["slim"][side]["macs"] for side in ("before", "after")]
+    assert macs[1] <= 0.7 * macs[0]
+    assert macs[0] == once.metrics["slim"]["after"]["macs"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--target", "1.0"), "must be in (0, 1), got 1.0"),
+        (("--target", "nan"), "must be in (0, 1), got nan"),
+        (("--target-macs", "0"), "must be in (0, 1), got 0.0"),
+        (("--target", "0.99"), "largest reachable is 0."),
+        (("--sparsity", "-1"), "--sparsity >= 0"),
+        (("--data", "nowhere.tsv"), "nowhere.tsv"),
+        (("--repeats", "1", "2"), "one repeat"),
+    ],
+)
+def test_bad_options_fail_with_one_line(
+    place: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    message: str,
+) -> None:
+    assert main(arguments(place, tmp_path / "out", *more)) == 1
+    assert f"{message}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_of_another_schema_names_both(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_lamps(tmp_path / "other", 2, seed=2)
+    (other / "labels.tsv").write_text("0.png\t苏E8D2K3\n", encoding="utf-8")
+    assert main(arguments(place, tmp_path / "out", "--data", str(other))) == 1
+    told = capsys.readouterr().err
+    assert "苏E8D2K3" in told
+    assert "answers the schema 'lamps' with the heads ['colour', 'side']" in told
+
+
+def test_an_existing_output_is_kept(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").touch()
+    assert main(arguments(place, tmp_path / "out")) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "out" / "precious").exists()
+
+
+def test_an_unfinished_run_of_other_settings_is_refused(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupting(*_: object) -> float:
+        os.kill(os.getpid(), signal.SIGINT)
+        return 1e-3
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.loop, "learning_rate", interrupting)
+        assert main(arguments(place, tmp_path / "out")) == 1
+    assert main(arguments(place, tmp_path / "out", "--sparsity", "0.9")) == 1
+    assert "unfinished run of other settings" in capsys.readouterr().err
