@@ -1,0 +1,50 @@
+"""Export for ONNX Runtime: ``python -m export.onnx CHECKPOINT --validation LIST --output DIR``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.command import run_command
+from runtime.engine_imports import import_onnxruntime
+
+from .artifact import ExportConfig, export_artifact
+from .requantise import unsigned_after_relu
+
+__all__ = ["main"]
+
+ENGINE_FILE: Final = "model.onnx"
+
+
+def write_onnx(graph: Path, folder: Path) -> Mapping[str, str]:
+    """Write ``model.onnx`` and return its passport.
+
+    Raises:
+        EngineUnavailableError: ONNX Runtime is not installed.
+    """
+    import onnx
+
+    engine = import_onnxruntime()
+    model = onnx.load(graph)
+    unsigned_after_relu(model)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, folder / ENGINE_FILE)
+    return {"engine": f"onnxruntime {engine.__version__}", "onnx": onnx.__version__}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return run_command(argv, ExportConfig, _work, prog="python -m export.onnx")
+
+
+def _work(config: ExportConfig) -> int:
+    manifest = export_artifact(
+        config, engine="onnx", engine_file=ENGINE_FILE, write_engine=write_onnx
+    )
+    print(f"wrote {config.output} ({manifest.id}); next: python -m runtime.show {config.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

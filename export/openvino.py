@@ -1,0 +1,55 @@
+"""Export for OpenVINO: ``python -m export.openvino CHECKPOINT --validation LIST --output DIR``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.command import run_command
+from runtime.engine_imports import import_openvino
+
+from .artifact import ExportConfig, export_artifact
+from .requantise import unsigned_after_relu
+
+__all__ = ["main"]
+
+ENGINE_FILE: Final = "model.xml"
+
+
+def write_openvino(graph: Path, folder: Path) -> Mapping[str, str]:
+    """Write ``model.xml`` and ``model.bin`` and return their passport.
+
+    Raises:
+        EngineUnavailableError: OpenVINO is not installed.
+    """
+    import onnx
+
+    openvino = import_openvino()
+    model = onnx.load(graph)
+    unsigned_after_relu(model)
+    with tempfile.TemporaryDirectory() as scratch:
+        source = Path(scratch) / "model.onnx"
+        onnx.save(model, source)
+        converted = openvino.convert_model(source)
+    # Weights stay as they were decided: FP16 storage would be a second precision.
+    openvino.save_model(converted, folder / ENGINE_FILE, compress_to_fp16=False)
+    return {"engine": f"openvino {openvino.__version__}", "onnx": onnx.__version__}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return run_command(argv, ExportConfig, _work, prog="python -m export.openvino")
+
+
+def _work(config: ExportConfig) -> int:
+    manifest = export_artifact(
+        config, engine="openvino", engine_file=ENGINE_FILE, write_engine=write_openvino
+    )
+    print(f"wrote {config.output} ({manifest.id}); next: python -m runtime.show {config.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,131 @@
+"""The export gate: an engine must give the decoded answers of the checkpoint on real crops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks.compare import flips
+from runtime.arrays import Logits
+from runtime.decode import Decoded, decode
+from runtime.errors import ConfigError, ParityError
+from runtime.schema import Schema
+from runtime.scores import OperatingPoint, probabilities
+
+__all__ = ["GateConfig", "Parity", "compare_answers"]
+
+_SHOWN: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateConfig:
+    """How much an engine may differ from its checkpoint.
+
+    Raises:
+        ConfigError: a limit outside [0, 1].
+    """
+
+    max_flips: float | None = None
+    """Largest share of crops whose decoded answer differs; default 0.001 for float engines and
+    0.01 for INT8."""
+    max_score_difference: float | None = None
+    """Largest difference of any probability; default 0.02 for float engines, 1 for INT8."""
+
+    def __post_init__(self) -> None:
+        limits = (self.max_flips, self.max_score_difference)
+        if not all(limit is None or 0 <= limit <= 1 for limit in limits):
+            raise ConfigError(f"gate limits must lie in [0, 1], got {limits}")
+
+    def limits(self, precision: str) -> tuple[float, float]:
+        """Return (share of flips, probability difference) for an engine's precision."""
+        default = (0.01, 1.0) if precision == "int8" else (0.001, 0.02)
+        flips_limit = default[0] if self.max_flips is None else self.max_flips
+        score_limit = default[1] if self.max_score_difference is None else self.max_score_difference
+        return flips_limit, score_limit
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """An engine against its checkpoint on the same crops."""
+
+    crops: int
+    flipped: Sequence[str]
+    """One line per crop whose answer differs: which, what the checkpoint said, what the engine."""
+    max_score_difference: float
+    """Largest difference of any probability of any head."""
+
+    @property
+    def flip_share(self) -> float:
+        """Share of crops whose answer differs."""
+        return len(self.flipped) / self.crops
+
+    def to_object(self) -> Mapping[str, Any]:
+        """Return plain JSON values for the manifest."""
+        return {
+            "crops": self.crops,
+            "flips": len(self.flipped),
+            "flipped": list(self.flipped[:_SHOWN]),
+            "max_score_difference": self.max_score_difference,
+        }
+
+    def require(self, gate: GateConfig, precision: str) -> None:
+        """Fail unless the differences keep the gate's limits.
+
+        Raises:
+            ParityError: they do not; the message lists the crops that flipped.
+        """
+        flips_limit, score_limit = gate.limits(precision)
+        # Written as "not within" so that a NaN, which compares false, also fails. One flip is
+        # within the budget of a set too small to hold a fraction of one.
+        allowed = max(flips_limit * self.crops, 1.0 if flips_limit > 0 else 0.0)
+        if len(self.flipped) <= allowed and self.max_score_difference <= score_limit:
+            return
+        shown = "\n  ".join(self.flipped[:_SHOWN]) or "none"
+        raise ParityError(
+            f"the {precision} engine disagrees with its checkpoint on {len(self.flipped)} of "
+            f"{self.crops} crops (allowed {allowed:.1f}), largest probability difference "
+            f"{self.max_score_difference:.4f} (allowed {score_limit}); crops that flipped:\n"
+            f"  {shown}\nquantise on more typical crops, or loosen --gate.max-flips knowingly"
+        )
+
+
+def compare_answers(
+    schema: Schema, expected: Logits, found: Logits, operating: OperatingPoint, names: Sequence[str]
+) -> Parity:
+    """Compare an engine's scores with the checkpoint's.
+
+    Args:
+        schema: Heads and readings.
+        expected: The checkpoint's logits, head name to (N, K).
+        found: The engine's.
+        operating: One operating point for both, so that only the scores differ.
+        names: N crop names for the report.
+    """
+    before, after = decode(schema, expected, operating), decode(schema, found, operating)
+    changed = flips(before, after).where
+    apart = [
+        np.abs(probabilities(head, expected[head.name]) - probabilities(head, found[head.name]))
+        for head in schema.heads
+    ]
+    # numpy's max, because Python's forgets a NaN that does not come first.
+    difference = float(np.max([values.max() for values in apart]))
+    lines = [
+        f"{names[i]}: checkpoint {_answer(schema, before, i)}, engine {_answer(schema, after, i)}"
+        for i in changed
+    ]
+    return Parity(len(before), lines, difference)
+
+
+def _answer(schema: Schema, decoded: Decoded, index: int) -> str:
+    """One sample's answer in words."""
+    words = [answers.raw_texts[index] for answers in decoded.readings.values()]
+    for head in schema.free_heads:
+        if head.name in decoded.choices:
+            words.append(head.labels[decoded.choices[head.name][index]])
+        else:
+            chosen = np.flatnonzero(decoded.labels[head.name][index])
+            words.append("|".join(head.labels[i] for i in chosen) or "-")
+    return f"{','.join(words)} ({decoded.confidence[index]:.3f})"

@@ -1,0 +1,292 @@
+"""Both exporters on a network that was trained for seconds, in FP32 and INT8.
+
+Law 3: one image goes through the training evaluation and through the runtime, and both read the
+same.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from shutil import copytree
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import export.onnx
+import export.openvino
+import export.scoreboard
+import runtime.show
+from benchmarks.labelled import read_labelled
+from benchmarks.scenarios import compare_interleaved, single_stream
+from runtime.decode import decode
+from runtime.errors import IntegrityError
+from runtime.manifest import Manifest
+from runtime.preprocess import load_image
+from runtime.reader import Reader
+from runtime.results import Result
+from tests.engines import require
+from train.checkpoint import load_checkpoint
+from train.data import load_crops
+from train.scoring import score
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+COMMANDS: Mapping[str, Callable[[list[str]], int]] = {
+    "onnx": export.onnx.main,
+    "openvino": export.openvino.main,
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    engine: str
+    precision: str
+    folder: Path
+    checkpoint: Path
+
+
+def arguments(checkpoint: Path, lamps: Path, output: Path, *more: str) -> list[str]:
+    return [str(checkpoint), "--validation", str(lamps / "val"), "--output", str(output), *more]
+
+
+@pytest.fixture(scope="module", params=["onnx-fp32", "onnx-int8", "openvino-fp32", "openvino-int8"])
+def exported(
+    request: pytest.FixtureRequest, lamps_checkpoint: Path, lamps_int8: Path, lamps: Path
+) -> Exported:
+    engine, precision = str(request.param).split("-")
+    require({"onnx": "onnxruntime", "openvino": "openvino"}[engine])
+    checkpoint = lamps_int8 if precision == "int8" else lamps_checkpoint
+    folder = lamps / request.param
+    # A network of seconds is unsure of a few crops, where rounding decides.
+    loose = ("--gate.max-flips", "0.05") if precision == "int8" else ()
+    assert COMMANDS[engine](arguments(checkpoint, lamps, folder, *loose)) == 0
+    return Exported(engine, precision, folder, checkpoint)
+
+
+def test_the_folder_is_whole(exported: Exported) -> None:
+    files = {
+        "onnx": ["artifact.json", "golden.npz", "model.onnx"],
+        "openvino": ["artifact.json", "golden.npz", "model.bin", "model.xml"],
+    }
+    assert sorted(path.name for path in exported.folder.iterdir()) == files[exported.engine]
+    manifest = Manifest.load(exported.folder)
+    manifest.check_files(exported.folder)
+    assert (manifest.engine, manifest.precision) == (exported.engine, exported.precision)
+    steps = ["fit", "quantize", "export"] if exported.precision == "int8" else ["fit", "export"]
+    assert list(manifest.lineage) == steps
+    assert manifest.parity["crops"] == 96
+
+
+def test_the_runtime_reads_what_training_evaluation_reads(exported: Exported, lamps: Path) -> None:
+    checkpoint = load_checkpoint(exported.checkpoint)
+    listed = read_labelled(lamps / "val", checkpoint.schema)
+    crops = load_crops([lamps / "val"], checkpoint.schema, checkpoint.input)
+    with Reader.open(exported.folder) as reader:
+        results = [reader.read(load_image(path)) for path in listed.paths]
+        together = reader.read_many([load_image(path) for path in listed.paths])
+        operating = reader.info.operating
+    logits = score(checkpoint.build(), crops.images)
+    expected = decode(checkpoint.schema, logits, operating)
+    for head in checkpoint.schema.heads:
+        wanted = [head.labels[index] for index in expected.choices[head.name]]
+        found = [result.heads[head.name].labels[0] for result in results]
+        differ = [i for i, (a, b) in enumerate(zip(found, wanted, strict=True)) if a != b]
+        allowed = 0 if exported.precision == "fp32" else 4
+        assert len(differ) <= allowed, (head.name, differ)
+    confidences = np.array([result.confidence for result in results])
+    apart = np.abs(confidences - expected.confidence)
+    assert apart.max() <= (0.01 if exported.precision == "fp32" else 0.6)
+    assert np.median(apart) <= (0.001 if exported.precision == "fp32" else 0.1)
+    for one, many in zip(results, together, strict=True):
+        assert isinstance(many, Result)
+        assert many.heads["colour"].labels == one.heads["colour"].labels
+
+
+def test_show_verifies_and_reads(
+    exported: Exported, lamps: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = str(lamps / "val" / "0.png")
+    assert runtime.show.main([str(exported.folder), "--image", image]) == 0
+    printed = capsys.readouterr().out
+    assert f"precision  {exported.precision}" in printed
+    assert "golden     16 samples match" in printed
+    assert "colour=" in printed.splitlines()[-1]
+
+
+@pytest.mark.parametrize("place", [10, -10])
+def test_one_changed_byte_is_found_before_an_engine_sees_it(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: int
+) -> None:
+    for name in Manifest.load(exported.folder).files:
+        folder = Path(copytree(exported.folder, tmp_path / name))
+        data = bytearray((folder / name).read_bytes())
+        data[place] ^= 1
+        (folder / name).write_bytes(data)
+        with pytest.raises(IntegrityError, match="was changed"):
+            Reader.open(folder)
+        assert runtime.show.main([str(folder)]) == 1
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err.startswith(f"error: {folder / name} was changed")
+        assert len(told.err.splitlines()) == 1
+
+
+def test_a_crop_of_one_pixel_is_one_error_among_answers(exported: Exported, lamps: Path) -> None:
+    good = load_image(lamps / "val" / "0.png")
+    with Reader.open(exported.folder) as reader:
+        first, bad, last = reader.read_many([good, np.zeros((1, 1, 3), np.uint8), good])
+        assert isinstance(first, Result)
+        assert isinstance(last, Result)
+        assert "at least 4 px" in str(bad)
+        assert first.heads["colour"].labels == last.heads["colour"].labels
+        assert reader.stats().bad_images == 1
+
+
+# ---- the form that engines run fastest --------------------------------------------------------
+
+
+def test_onnx_runtime_gets_unsigned_activations_after_relu(
+    lamps_int8: Path, lamps: Path, tmp_path: Path
+) -> None:
+    export.onnx.write_onnx(load_checkpoint(lamps_int8).graph, tmp_path)
+    model = onnx.load(tmp_path / "model.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    values = {entry.name: numpy_helper.to_array(entry) for entry in model.graph.initializer}
+    made = {output: node for node in model.graph.node for output in node.output}
+    kinds = {
+        values[node.input[2]].dtype
+        for node in model.graph.node
+        if node.op_type == "QuantizeLinear" and made[node.input[0]].op_type == "Relu"
+    }
+    assert kinds == {np.dtype(np.uint8)}
+
+
+def test_openvino_keeps_integer_weights(lamps_int8: Path, tmp_path: Path) -> None:
+    require("openvino")
+    export.openvino.write_openvino(load_checkpoint(lamps_int8).graph, tmp_path)
+    text = (tmp_path / "model.xml").read_text(encoding="utf-8")
+    assert 'element_type="i8"' in text
+    assert 'element_type="f16"' not in text
+    weights = (lamps_int8 / "weights.safetensors").stat().st_size
+    assert (tmp_path / "model.bin").stat().st_size < 0.5 * weights
+
+
+# ---- what fails -------------------------------------------------------------------------------
+
+
+def corrupted(graph: Path, folder: Path) -> Mapping[str, str]:
+    """Write an engine whose last layer has its classes mixed up."""
+    model = onnx.load(graph)
+    for entry in model.graph.initializer:
+        if entry.name == "fused.bias":
+            wrong = numpy_helper.to_array(entry) + np.array([50, 0, 0, 0, 50], np.float32)
+            entry.CopyFrom(numpy_helper.from_array(wrong, entry.name))
+    onnx.save(model, folder / "model.onnx")
+    return {}
+
+
+def test_an_engine_with_corrupted_weights_is_not_exported(
+    lamps_int8: Path,
+    lamps: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(export.onnx, "write_onnx", corrupted)
+    assert export.onnx.main(arguments(lamps_int8, lamps, tmp_path / "out")) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith("error: the int8 engine disagrees with its checkpoint on ")
+    assert "crop " in told.err
+    assert told.out == ""
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_without_the_engine_it_says_what_to_install(
+    engine: str,
+    lamps_int8: Path,
+    lamps: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    package = {"onnx": "onnxruntime", "openvino": "openvino"}[engine]
+    monkeypatch.setitem(sys.modules, package, None)
+    assert COMMANDS[engine](arguments(lamps_int8, lamps, tmp_path / "out")) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {package} cannot be imported")
+    assert f"pip install 'headlight[{package}]'" in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_changed_checkpoint_is_not_exported(
+    lamps_int8: Path, lamps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("weights.safetensors", "int8.onnx"):
+        copy = Path(copytree(lamps_int8, tmp_path / "checkpoint", dirs_exist_ok=True))
+        data = bytearray((copy / name).read_bytes())
+        data[-10] ^= 1
+        (copy / name).write_bytes(data)
+        assert export.onnx.main(arguments(copy, lamps, tmp_path / "out")) == 1
+        assert capsys.readouterr().err.startswith(f"error: {copy / name} was changed")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_existing_output_is_kept(
+    lamps_int8: Path, lamps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "precious").touch()
+    assert export.openvino.main(arguments(lamps_int8, lamps, tmp_path)) == 1
+    assert "exists and is not empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+# ---- side by side -----------------------------------------------------------------------------
+
+
+def test_the_scoreboard(
+    lamps_checkpoint: Path,
+    lamps_int8: Path,
+    lamps: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    quick = partial(compare_interleaved, block_s=0.001)
+    monkeypatch.setattr(export.scoreboard, "compare_interleaved", quick)
+    monkeypatch.setattr(
+        export.scoreboard, "single_stream", partial(single_stream, min_duration_s=0.02)
+    )
+    artifact = tmp_path / "int8-onnx"
+    loose = ("--gate.max-flips", "0.05")
+    assert export.onnx.main(arguments(lamps_int8, lamps, artifact, *loose)) == 0
+    capsys.readouterr()
+    # A checkpoint of the same name from elsewhere is a row of its own.
+    twin = Path(copytree(lamps_checkpoint, tmp_path / "twin" / "checkpoint"))
+    options = [
+        *("--baseline", str(lamps_checkpoint), "--checkpoints", str(twin)),
+        *("--artifacts", str(artifact)),
+        *("--data", str(lamps / "val"), "--validation", str(lamps / "train")),
+        *("--output", str(tmp_path / "board"), "--rounds", "5"),
+    ]
+    assert export.scoreboard.main(options) == 0
+    board = json.loads((tmp_path / "board" / "scoreboard.json").read_text(encoding="utf-8"))
+    first, twin_row, second = board["table"]
+    assert first["network"] == f"{lamps.name}/checkpoint (torch eager fp32)"
+    assert twin_row["network"] == "twin/checkpoint (torch eager fp32)"
+    assert float(twin_row["flips lamps0/val"]) == 0
+    assert second["network"] == "int8-onnx"
+    assert float(first["exact lamps0/val"]) >= 0.95
+    assert float(second["flips lamps0/val"]) <= 0.05
+    assert "speedup" in second
+    assert len(board["timing"]["single_stream"]) == 3
+    text = (tmp_path / "board" / "scoreboard.md").read_text(encoding="utf-8")
+    assert "| int8-onnx" in text
+    assert export.scoreboard.main(options) == 1
+    assert "exists and is not empty" in capsys.readouterr().err

@@ -1,0 +1,206 @@
+"""What every exporter does around its engine, with engines that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import export.artifact
+from export.artifact import ExportConfig, export_artifact
+from export.parity import GateConfig
+from runtime.arrays import Images, Logits
+from runtime.errors import DataError, EngineError, ParityError
+from runtime.manifest import Manifest
+from runtime.reader import Reader
+from tests.slimming import write_lamps
+from train.checkpoint import load_checkpoint
+from train.scoring import score
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+Answer = Callable[[Images, Logits], Logits]
+
+
+class PretendedSession:
+    """Runs the checkpoint in torch, and lets a test change the scores."""
+
+    description: Mapping[str, str] = {}
+
+    def __init__(self, checkpoint: Path, change: Answer) -> None:
+        self.network = load_checkpoint(checkpoint).build()
+        self.change = change
+        self.closed = False
+
+    def run(self, images: Images) -> Logits:
+        return self.change(images, score(self.network, images))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def export_it(
+    lamps_checkpoint: Path, lamps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Manifest]:
+    """Export with an engine that answers as ``change`` says."""
+
+    def export_it(change: Answer = lambda _, scores: scores, **more: Any) -> Manifest:
+        sessions: list[PretendedSession] = []
+
+        def open_session(*_: object) -> PretendedSession:
+            sessions.append(PretendedSession(lamps_checkpoint, change))
+            return sessions[-1]
+
+        def write_graph(_: object, __: object, ___: object, path: Path) -> None:
+            path.write_bytes(b"graph")
+
+        def write_engine(graph: Path, folder: Path) -> Mapping[str, str]:
+            assert graph.read_bytes() == b"graph"
+            (folder / "model.bin").write_bytes(b"engine")
+            return {"engine": "pretended 1.0"}
+
+        monkeypatch.setattr(export.artifact, "open_session", open_session)
+        monkeypatch.setattr(export.artifact, "write_graph", write_graph)
+        settings = {
+            "checkpoint": lamps_checkpoint,
+            "validation": (lamps / "val",),
+            "output": tmp_path / "out",
+        }
+        writer = more.pop("write_engine", write_engine)
+        config = ExportConfig(**(settings | more))
+        try:
+            return export_artifact(
+                config, engine="onnx", engine_file="model.bin", write_engine=writer
+            )
+        finally:
+            assert all(session.closed for session in sessions)
+
+    return export_it
+
+
+def test_a_proven_engine_becomes_an_artifact(
+    export_it: Callable[..., Manifest], lamps_checkpoint: Path, tmp_path: Path
+) -> None:
+    manifest = export_it(version=7)
+    folder = tmp_path / "out"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "artifact.json", "golden.npz", "model.bin",
+    ]  # fmt: skip
+    assert Manifest.load(folder) == manifest
+    manifest.check_files(folder)
+    assert manifest.id.startswith("derived-fp32-onnx-")
+    assert (manifest.version, manifest.precision, manifest.engine) == (7, "fp32", "onnx")
+    assert manifest.parity["flips"] == 0
+    assert manifest.parity["crops"] == 96
+    assert manifest.parity["limits"] == {"flips": 0.001, "score_difference": 0.02}
+    assert manifest.passport["engine"] == "pretended 1.0"
+    assert manifest.passport["arch"]
+    checkpoint = load_checkpoint(lamps_checkpoint)
+    assert list(manifest.lineage) == ["fit", "export"]
+    assert manifest.lineage["export"]["inputs"]["checkpoint"] == checkpoint.digest
+    assert manifest.operating.answer_threshold is not None
+    assert (manifest.operating.fitted_on or "").startswith("96 crops, sha256 ")
+    with np.load(folder / "golden.npz") as golden:
+        assert golden["images"].shape == (16, 16, 32, 3)
+
+
+def test_the_version_grows_with_the_time(
+    export_it: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export.artifact.time, "time", lambda: 1_700_000_000.9)
+    assert export_it().version == 1_700_000_000
+
+
+def other_sides(_: Images, scores: Logits) -> Logits:
+    return {**scores, "side": scores["side"][:, ::-1].copy()}
+
+
+def test_an_engine_with_other_answers_leaves_nothing(
+    export_it: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    with pytest.raises(ParityError) as caught:
+        export_it(other_sides)
+    told = str(caught.value)
+    assert "disagrees with its checkpoint on 96 of 96 crops" in told
+    assert "crop 0 " in told
+    assert "left" in told
+    assert not list(tmp_path.iterdir())
+    manifest = export_it(other_sides, gate=GateConfig(max_flips=1, max_score_difference=1))
+    assert manifest.parity["flips"] == 96  # and the manifest says so
+    assert len(manifest.parity["flipped"]) == 20
+
+
+def test_scores_that_are_no_numbers_leave_nothing(
+    export_it: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    def broken(_: Images, scores: Logits) -> Logits:
+        return {**scores, "colour": scores["colour"] * np.float32("nan")}
+
+    loose = GateConfig(max_flips=1, max_score_difference=1)
+    with pytest.raises((ParityError, EngineError)):
+        export_it(broken, gate=loose)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_engine_whose_answers_depend_on_the_batch_leaves_nothing(
+    export_it: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    def mixed(_: Images, scores: Logits) -> Logits:
+        centred = scores["side"] - scores["side"].mean(0)
+        return {**scores, "side": scores["side"] if len(centred) == 1 else centred}
+
+    with pytest.raises(ParityError, match=r"head 'side': .* the engine is not batch-invariant"):
+        export_it(mixed)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_engine_that_answers_otherwise_the_second_time_leaves_nothing(
+    export_it: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    calls = 0
+
+    def forgetful(images: Images, scores: Logits) -> Logits:
+        nonlocal calls
+        calls += 1
+        # 96 crops one by one, three batches, the golden vectors; then their check.
+        return scores if calls <= 100 else other_sides(images, scores)
+
+    with pytest.raises(EngineError, match="differs from the golden vectors"):
+        export_it(forgetful)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EngineError, MemoryError])
+def test_a_writer_that_fails_leaves_nothing(
+    export_it: Callable[..., Manifest], tmp_path: Path, error: type[BaseException]
+) -> None:
+    def write_engine(_: Path, folder: Path) -> Mapping[str, str]:
+        (folder / "half").write_bytes(b"half")
+        raise error
+
+    with pytest.raises(error):
+        export_it(write_engine=write_engine)
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_of_another_task_are_refused(
+    export_it: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    folder = write_lamps(tmp_path / "other", 2, seed=0)
+    (folder / "labels.tsv").write_text("0.png\t苏E8D2K3\n1.png\tred,left\n", encoding="utf-8")
+    with pytest.raises(DataError, match="1 of 2 rows cannot be used"):
+        export_it(validation=(folder,))
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert export_it(validation=(folder,), skip_bad=True).parity["crops"] == 1
+
+
+def test_the_reader_does_not_take_it_for_a_real_engine(
+    export_it: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    export_it()
+    with pytest.raises(EngineError):
+        Reader.open(tmp_path / "out")
