@@ -42,7 +42,7 @@ demo: $(DEMO)/openvino/artifact.json ## the whole chain on rendered plates, in m
 	rm -rf $(DEMO)/accuracy $(DEMO)/latency
 	$(RUN) benchmarks.accuracy $(DEMO)/openvino --data $(DEMO)/test --budget $(BUDGET) --output $(DEMO)/accuracy
 	$(RUN) benchmarks.latency $(DEMO)/openvino --budget $(BUDGET) --output $(DEMO)/latency
-	$(RUN) runtime.show $(DEMO)/openvino --image $(DEMO)/test/images/000/000000.jpg
+	$(RUN) runtime.show $(DEMO)/openvino --image $(DEMO)/test/images/000/00000[0-9].jpg
 	@echo "artifact: $(DEMO)/openvino"
 
 $(DEMO)/train/labels.tsv: | $(READY)
