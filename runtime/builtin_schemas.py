@@ -65,8 +65,8 @@ def cn_plate() -> Schema:
 
 
 def us_plate() -> Schema:
-    """US plates of up to 8 characters; the letters O and I are written as 0 and 1."""
-    return _latin("us-plate", (*DIGITS, *LETTERS), 8)
+    """US plates of up to 8 characters; the letters O and I are read as 0 and 1."""
+    return _latin("us-plate", (*DIGITS, *LETTERS), 8, (("O", "0"), ("I", "1")))
 
 
 def latin_plate() -> Schema:
@@ -76,7 +76,9 @@ def latin_plate() -> Schema:
     )
 
 
-def _latin(name: str, alphabet: Sequence[str], length: int) -> Schema:
+def _latin(
+    name: str, alphabet: Sequence[str], length: int, aliases: tuple[tuple[str, str], ...] = ()
+) -> Schema:
     characters = _characters([(_BLANK, *alphabet)] * length)
     # Blanks stand only at the end, so that a text has one encoding.
     formats = tuple(
@@ -84,7 +86,11 @@ def _latin(name: str, alphabet: Sequence[str], length: int) -> Schema:
         for count in range(1, length + 1)
     )
     reading = Reading(
-        name="plate", heads=tuple(h.name for h in characters), blank=_BLANK, formats=formats
+        name="plate",
+        heads=tuple(head.name for head in characters),
+        blank=_BLANK,
+        formats=formats,
+        aliases=aliases,
     )
     return Schema(name=name, heads=characters, readings=(reading,))
 

@@ -36,7 +36,8 @@ class ReadingAnswers:
     """The texts of N samples."""
 
     texts: Sequence[str]
-    """N texts; positions under their head's threshold print ``?``."""
+    """N texts; where the answer is not accepted, positions under their head's threshold print
+    ``?``."""
     raw_texts: Sequence[str]
     """N texts with every position's best label, sure or not; what exactness is judged on."""
     confidence: npt.NDArray[np.float64]
@@ -146,15 +147,22 @@ class Decoder:
             part = slice(start, start + _CHUNK)
             choices[part], confidence[part] = self._choose(scaled[part])
         accepted = confidence >= self._thresholds
-        readings = {
-            reading.name: _spell(reading, choices, confidence, accepted)
-            for reading in layout.readings
-        }
         label_probability = {name: sigmoid(scaled[:, at]) for name, at in layout.labels.items()}
         labels = {
             name: value >= self._label_thresholds[name] for name, value in label_probability.items()
         }
-        joint = _joint(readings, confidence, label_probability, labels)
+        spelled = [
+            np.multiply.reduce(confidence[:, reading.columns], axis=1)
+            for reading in layout.readings
+        ]
+        joint = _joint(spelled, confidence, label_probability, labels)
+        # Whoever acts on an answer needs all of it: where it is accepted, no position abstains.
+        certain = joint >= self._answer_threshold if self._answer_threshold else None
+        shown = accepted if certain is None else accepted | certain[:, None]
+        readings = {
+            reading.name: _spell(reading, choices, shown, sure)
+            for reading, sure in zip(layout.readings, spelled, strict=True)
+        }
         columns = layout.columns.items()
         return Decoded(
             choices={name: choices[:, column] for name, column in columns},
@@ -287,15 +295,15 @@ class _Options:
 def _spell(
     reading: _Reading,
     choices: npt.NDArray[np.int64],
+    shown: Bools,
     confidence: npt.NDArray[np.float64],
-    accepted: Bools,
 ) -> ReadingAnswers:
     indices = choices[:, reading.columns].tolist()
     raw = [
         [letters[index] for letters, index in zip(reading.spelled, row, strict=True)]
         for row in indices
     ]
-    sure = accepted[:, reading.columns]
+    sure = shown[:, reading.columns]
     raw_texts = ["".join(letters) for letters in raw]
     texts = raw_texts
     if not sure.all():
@@ -303,20 +311,18 @@ def _spell(
             "".join(letter if ok else UNSURE for letter, ok in zip(letters, row, strict=True))
             for letters, row in zip(raw, sure.tolist(), strict=True)
         ]
-    return ReadingAnswers(
-        texts, raw_texts, np.multiply.reduce(confidence[:, reading.columns], axis=1)
-    )
+    return ReadingAnswers(texts, raw_texts, confidence)
 
 
 def _joint(
-    readings: Mapping[str, ReadingAnswers],
+    readings: Sequence[npt.NDArray[np.float64]],
     confidence: npt.NDArray[np.float64],
     label_probability: Mapping[str, npt.NDArray[np.float64]],
     labels: Mapping[str, Bools],
 ) -> npt.NDArray[np.float64]:
-    """Confidence of the answer: its readings where there are any, else all heads together."""
+    """Confidence of the answer: its readings' where there are any, else that of all heads."""
     if readings:
-        factors = [answers.confidence for answers in readings.values()]
+        factors = list(readings)
     else:
         factors = [np.multiply.reduce(confidence, axis=1)]
         for name, value in label_probability.items():

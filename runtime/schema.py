@@ -107,6 +107,14 @@ class Reading:
     """The label that stands for "no character"; it adds nothing to the text."""
     formats: tuple[Format, ...] = ()
     """Allowed shapes; empty means that every combination may occur."""
+    aliases: tuple[tuple[str, str], ...] = ()
+    """Characters of written texts to those that the labels have: US plates draw O and 0 alike."""
+
+    def unified(self, text: str) -> str:
+        """Return a written text in the characters that the labels have."""
+        for written, meant in self.aliases:
+            text = text.replace(written, meant)
+        return text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +162,13 @@ class Schema:
             raise SchemaError(
                 f"reading {reading.name!r}: no head has the blank label {reading.blank!r}"
             )
+        letters = "".join(label for name in reading.heads for label in self._by_name[name].labels)
+        for written, meant in reading.aliases:
+            if len(written) != 1 or written in letters or not meant or set(meant) - set(letters):
+                raise SchemaError(
+                    f"reading {reading.name!r}: the alias {written!r} -> {meant!r} must turn one "
+                    "character that no label has into characters that labels have"
+                )
         names = [allowed.name for allowed in reading.formats]
         if len(set(names)) < len(names):
             raise SchemaError(f"reading {reading.name!r}: two formats have the same name: {names}")
@@ -212,6 +227,7 @@ class Schema:
                         allowed.name: [list(labels) for labels in allowed.positions]
                         for allowed in reading.formats
                     },
+                    "aliases": dict(reading.aliases),
                 }
                 for reading in self.readings
             ],
@@ -259,6 +275,7 @@ def _reading_from(value: object) -> Reading:
             heads=item.texts("heads"),
             blank=item.optional_text("blank"),
             formats=tuple(_format_from(name, positions) for name, positions in formats.items()),
+            aliases=tuple(item.text_mapping("aliases", default={}).items()),
         )
 
 

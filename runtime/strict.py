@@ -172,10 +172,11 @@ class StrictObject:
         value: Mapping[str, Any] = self._get(key, (dict,), default)
         return value
 
-    def text_mapping(self, key: str) -> Mapping[str, str]:
+    def text_mapping(self, key: str, default: Any = _REQUIRED) -> Mapping[str, str]:
         """Return an object whose keys are free and whose values are strings."""
-        with StrictObject(self.mapping(key), f"{self._what}: {key}", self._error) as item:
-            return {name: item.text(name) for name in self.mapping(key)}
+        value = self.mapping(key, default)
+        with StrictObject(value, f"{self._what}: {key}", self._error) as item:
+            return {name: item.text(name) for name in value}
 
     def optional_mapping(self, key: str) -> Mapping[str, Any] | None:
         """Return an object whose keys are free, or None when the key is absent or null."""

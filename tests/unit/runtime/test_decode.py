@@ -64,8 +64,10 @@ def test_readings_against_brute_force(data: st.DataObject) -> None:
                 schema.head(name).labels[index]
                 for name, index in zip(reading.heads, found, strict=True)
             ]
+            # An accepted answer is shown whole; without a fitted threshold none is accepted for it.
+            whole = bool(point.answer_threshold) and bool(decoded.accepted[row])
             shown = [
-                "?" if probs[n][row, i] < point.choice_thresholds.get(n, 0.0) else letter
+                letter if whole or probs[n][row, i] >= point.choice_thresholds.get(n, 0.0) else "?"
                 for n, i, letter in zip(reading.heads, found, letters, strict=True)
             ]
             assert answers.raw_texts[row] == "".join(x for x in letters if x != reading.blank)
