@@ -9,10 +9,10 @@ import numpy as np
 from .arrays import Picture, as_picture, chance, flat
 from .texts import PlateText
 
-__all__ = ["chinese_colours", "latin_colours"]
+__all__ = ["chinese_colours", "hsv"]
 
 
-def _hsv(hue: float, saturation: float, value: float) -> Picture:
+def hsv(hue: float, saturation: float, value: float) -> Picture:
     """BGR colour from hue in degrees and saturation and value in [0, 1]."""
     red, green, blue = colorsys.hsv_to_rgb((hue % 360) / 360, saturation, value)
     return as_picture(np.array([blue, green, red], np.float32))
@@ -27,20 +27,20 @@ def chinese_colours(
     dull = chance(rng, 0.33)
     if dull and plate.colour != "white":
         bright = rng.uniform(0.5, 0.9)
-    white = _hsv(rng.uniform(190, 280), rng.uniform(0, 0.14), bright)
-    black = _hsv(rng.uniform(0, 360), rng.uniform(0, 0.4), rng.uniform(0.03, 0.2))
-    red = _hsv(rng.uniform(-8, 10), rng.uniform(0.65, 0.95), rng.uniform(0.55, 0.9))
+    white = hsv(rng.uniform(190, 280), rng.uniform(0, 0.14), bright)
+    black = hsv(rng.uniform(0, 360), rng.uniform(0, 0.4), rng.uniform(0.03, 0.2))
+    red = hsv(rng.uniform(-8, 10), rng.uniform(0.65, 0.95), rng.uniform(0.55, 0.9))
     if plate.colour == "blue":
         saturation = rng.uniform(0.35, 0.65) if dull else rng.uniform(0.6, 0.97)
         value = rng.uniform(0.36, 0.6) if dull else rng.uniform(0.5, 0.9)
         hue = rng.uniform(218, 234) if dull else rng.uniform(207, 234)
-        return flat(_hsv(hue, saturation, value), size), white, red
+        return flat(hsv(hue, saturation, value), size), white, red
     if plate.colour == "yellow":
         value = rng.uniform(0.35, 0.6) if dull else rng.uniform(0.6, 0.98)
-        ground = _hsv(rng.uniform(36, 52), rng.uniform(0.55, 0.97), value)
+        ground = hsv(rng.uniform(36, 52), rng.uniform(0.55, 0.97), value)
         return flat(ground, size), black, red
     if plate.colour == "white":
-        return flat(_hsv(rng.uniform(0, 360), rng.uniform(0, 0.06), bright), size), black, red
+        return flat(hsv(rng.uniform(0, 360), rng.uniform(0, 0.06), bright), size), black, red
     if plate.colour == "black":
         return flat(black, size), white, white
     return _green(plate, size, rng), black, red
@@ -49,37 +49,12 @@ def chinese_colours(
 def _green(plate: PlateText, size: tuple[int, int], rng: np.random.Generator) -> Picture:
     """Small cars: white above fading to green below. Large ones: yellow head, green body."""
     hue, saturation = rng.uniform(110, 165), rng.uniform(0.35, 0.75)
-    low = _hsv(hue, saturation, rng.uniform(0.6, 0.9))
+    low = hsv(hue, saturation, rng.uniform(0.6, 0.9))
     if plate.kind == "energy-large":
         face = flat(low, size)
         edge = round(size[0] * rng.uniform(0.235, 0.255))
-        face[:, :edge] = _hsv(rng.uniform(40, 55), rng.uniform(0.6, 0.9), rng.uniform(0.75, 0.95))
+        face[:, :edge] = hsv(rng.uniform(40, 55), rng.uniform(0.6, 0.9), rng.uniform(0.75, 0.95))
         return face
-    high = _hsv(hue, rng.uniform(0.0, 0.12), rng.uniform(0.88, 1.0))
+    high = hsv(hue, rng.uniform(0.0, 0.12), rng.uniform(0.88, 1.0))
     steps = np.linspace(0, 1, size[1], dtype=np.float32)[:, None, None] ** rng.uniform(0.8, 1.6)
     return as_picture(np.repeat(high + (low - high) * steps, size[0], axis=1))
-
-
-def latin_colours(
-    _: PlateText, size: tuple[int, int], rng: np.random.Generator
-) -> tuple[Picture, Picture, Picture]:
-    """Light grounds with dark ink mostly, sometimes the reverse; often a gradient."""
-    hue = rng.uniform(0, 360)
-    dark = _hsv(hue, rng.uniform(0.3, 1.0), rng.uniform(0.05, 0.4))
-    light = _hsv(rng.uniform(0, 360), rng.uniform(0, 0.25), rng.uniform(0.8, 1.0))
-    vivid = _hsv(rng.uniform(0, 360), rng.uniform(0.4, 1.0), rng.uniform(0.6, 1.0))
-    draw = rng.random()
-    top, bottom, ink = (
-        (light, light, dark)
-        if draw < 0.45
-        else (vivid, light, dark)
-        if draw < 0.6
-        else (light, vivid, dark)
-        if draw < 0.7
-        else (_hsv(rng.uniform(40, 55), 0.8, 0.95), light, dark)
-        if draw < 0.8
-        else (dark, dark, light)
-    )
-    steps = np.linspace(0, 1, size[1], dtype=np.float32)[:, None, None] ** rng.uniform(0.5, 2)
-    ground = np.repeat(top + (bottom - top) * steps, size[0], axis=1)
-    return as_picture(ground), ink, ink

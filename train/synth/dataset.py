@@ -33,7 +33,7 @@ from .render import render
 
 __all__ = ["GENERATOR_VERSION", "Job", "build", "describe", "is_already_there"]
 
-GENERATOR_VERSION: Final = 1
+GENERATOR_VERSION: Final = 2
 """Raised with every change that alters the bytes of a sample."""
 _JPEG_QUALITY: Final = 95
 _CHUNK: Final = 200
@@ -62,7 +62,11 @@ def describe(job: Job) -> dict[str, Any]:
         "generator_version": GENERATOR_VERSION,
         "fonts": {
             role: [{"path": str(path), "sha256": font_digest(path)} for path in paths]
-            for role, paths in (("cjk", job.fonts.cjk), ("latin", job.fonts.latin))
+            for role, paths in (
+                ("cjk", job.fonts.cjk),
+                ("latin", job.fonts.latin),
+                ("words", job.fonts.words),
+            )
         },
     }
 

@@ -24,7 +24,15 @@ from runtime.errors import ConfigError
 from .arrays import Mask, as_mask
 from .strokes import CELL_PX
 
-__all__ = ["CJK_CANDIDATES", "FontSet", "find_fonts", "font_digest", "hanzi_mask", "latin_mask"]
+__all__ = [
+    "CJK_CANDIDATES",
+    "FontSet",
+    "find_fonts",
+    "font_digest",
+    "hanzi_mask",
+    "latin_mask",
+    "word_mask",
+]
 
 FONT_ROOT: Final = Path("/usr/share/fonts")
 CJK_CANDIDATES: Final = (
@@ -41,7 +49,19 @@ LATIN_CANDIDATES: Final = (
     "truetype/liberation/LiberationSansNarrow-Bold.ttf",
     "truetype/liberation/LiberationSans-Bold.ttf",
 )
+PRINT_CANDIDATES: Final = (
+    "truetype/dejavu/DejaVuSansCondensed.ttf",
+    "truetype/dejavu/DejaVuSansCondensed-Bold.ttf",
+    "truetype/dejavu/DejaVuSansCondensed-BoldOblique.ttf",
+    "truetype/dejavu/DejaVuSerifCondensed-Bold.ttf",
+    "truetype/dejavu/DejaVuSerifCondensed-BoldItalic.ttf",
+    "truetype/dejavu/DejaVuSerif-Bold.ttf",
+    "truetype/liberation/LiberationSerif-BoldItalic.ttf",
+    "truetype/liberation/LiberationSerif-Bold.ttf",
+)
+"""Fonts of Debian's fonts-dejavu-core, fonts-dejavu-extra and fonts-liberation."""
 _EM_PX: Final = 160
+_PRINT_EM_PX: Final = 40
 _PROBE: Final = "皖"
 """Missing from fonts without Chinese characters; a tofu box is recognised by comparison."""
 
@@ -54,6 +74,8 @@ class FontSet:
     """Fonts for Chinese characters; empty for schemas of Latin characters only."""
     latin: tuple[Path, ...]
     """Fonts mixed in for letters and digits; may be empty."""
+    words: tuple[Path, ...] = ()
+    """Fonts for the names and slogans on Latin plates; may be empty."""
 
 
 def find_fonts(
@@ -73,7 +95,7 @@ def find_fonts(
     places = (FONT_ROOT,) if roots is None else tuple(roots)
     latin = _existing(places, LATIN_CANDIDATES)
     if not needs_cjk:
-        return FontSet(cjk=(), latin=latin)
+        return FontSet(cjk=(), latin=latin, words=_existing(places, PRINT_CANDIDATES))
     if font is not None:
         _require_chinese(font)
         return FontSet(cjk=(font,), latin=latin)
@@ -107,23 +129,23 @@ def _require_chinese(font: Path) -> None:
         raise ConfigError(f"--font {font}: has no Chinese characters (tried {_PROBE})")
 
 
-@lru_cache(maxsize=16)
-def _load(path: Path) -> ImageFont.FreeTypeFont:
+@lru_cache(maxsize=32)
+def _load(path: Path, em_px: int) -> ImageFont.FreeTypeFont:
     # Collections hold one face per region; shapes differ (JP 戸 for SC 户 in 沪), so take SC.
     for index in range(10):
         try:
-            face = ImageFont.truetype(path, _EM_PX, index=index)
+            face = ImageFont.truetype(path, em_px, index=index)
         except OSError:
             break
         if (face.getname()[0] or "").endswith(" SC"):
             return face
-    return ImageFont.truetype(path, _EM_PX)
+    return ImageFont.truetype(path, em_px)
 
 
-def _raw_mask(path: Path, text: str) -> Mask:
+def _raw_mask(path: Path, text: str, em_px: int = _EM_PX) -> Mask:
     """Draw ``text`` and crop to its ink; (0, 0) when there is none."""
-    canvas = PillowImage.new("L", (_EM_PX * (len(text) + 1), _EM_PX * 2), 0)
-    ImageDraw.Draw(canvas).text((_EM_PX // 4, _EM_PX // 4), text, font=_load(path), fill=255)
+    canvas = PillowImage.new("L", (em_px * (len(text) + 1), em_px * 2), 0)
+    ImageDraw.Draw(canvas).text((em_px // 4, em_px // 4), text, font=_load(path, em_px), fill=255)
     box = canvas.getbbox()
     if box is None:
         return np.zeros((0, 0), np.uint8)
@@ -170,5 +192,13 @@ def latin_mask(path: Path, character: str) -> Mask:
     mask[:, left : left + width] = cv2.resize(
         raw, (width, CELL_PX[1]), interpolation=cv2.INTER_AREA
     )
+    mask.flags.writeable = False
+    return mask
+
+
+@lru_cache(maxsize=2048)
+def word_mask(path: Path, words: str) -> Mask:
+    """Draw words in a font for print of up to 30 px, cropped to their ink; (0, 0) for none."""
+    mask = _raw_mask(path, words, _PRINT_EM_PX)
     mask.flags.writeable = False
     return mask

@@ -1,4 +1,4 @@
-"""Where the characters of a plate stand, in millimetres (GA 36-2018 for Chinese plates)."""
+"""Where the characters of a Chinese plate stand, in millimetres (GA 36-2018)."""
 
 from __future__ import annotations
 
@@ -44,12 +44,7 @@ class Layout:
 
 
 def arrange(plate: PlateText, rng: np.random.Generator) -> Layout:
-    """Place the characters of ``plate``; small differences between makers are drawn."""
-    if plate.kind == "us-plate":
-        return _latin(plate, rng, width=305, height=152)
-    if plate.kind == "latin-plate":
-        size = (520, 112) if chance(rng, 0.5) else (340, 160)
-        return _latin(plate, rng, width=size[0], height=size[1])
+    """Place the characters of a Chinese ``plate``; small differences between makers are drawn."""
     if plate.layers == "double":
         return _double(plate, rng)
     if plate.kind.startswith("energy"):
@@ -129,32 +124,4 @@ def _double(plate: PlateText, rng: np.random.Generator) -> Layout:
         dash_mm=None,
         holes_mm=((60, 45), (380, 45), (60, 208), (380, 208)),
         px_per_mm=0.55,
-    )
-
-
-def _latin(plate: PlateText, rng: np.random.Generator, *, width: float, height: float) -> Layout:
-    """Any Latin plate: one row, often parted by a dash, a dot or a space."""
-    count = len(plate.symbols)
-    tall = height * rng.uniform(0.44, 0.6) if height > 120 else height * rng.uniform(0.62, 0.72)
-    gap = rng.uniform(0.08, 0.16) * tall
-    parting = rng.uniform(0.25, 0.5) * tall if chance(rng, 0.6) else gap
-    room = width * rng.uniform(0.86, 0.94) - parting - gap * (count - 2)
-    wide = min(room / count, tall * rng.uniform(0.48, 0.62))
-    after = int(rng.integers(2, count - 1))
-    gaps = [gap] * (count - 1)
-    gaps[after - 1] = parting
-    y = (height - tall) * rng.uniform(0.42, 0.58)
-    row = _row(plate.symbols, [wide] * count, gaps, span=width)
-    middle = (row[after - 1][1] + wide + parting / 2, y + tall / 2)
-    mark = int(rng.integers(3)) if parting > gap else 0
-    return Layout(
-        width_mm=width,
-        height_mm=height,
-        cells=_cells(row, y, tall, rng),
-        dots_mm=(middle,) if mark == 1 else (),
-        dash_mm=middle if mark == 2 else None,
-        holes_mm=tuple(
-            (width * x, height * y) for x in (0.2, 0.8) for y in (0.09, 0.91) if height > 120
-        ),
-        px_per_mm=0.9 if width < 400 else 0.65,
     )

@@ -1,4 +1,4 @@
-"""The face of a plate as it leaves the press: colours, border, characters, screws."""
+"""The face of a Chinese plate as it leaves the press: colours, border, characters, screws."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 from runtime.errors import ConfigError
 
 from .arrays import Mask, Picture, as_mask, as_picture, blend, chance, shade
-from .colours import chinese_colours, latin_colours
+from .colours import chinese_colours
 from .fonts import FontSet, hanzi_mask, latin_mask
 from .layout import Cell, Layout
 from .strokes import STROKE_WIDTHS_MM, stroke_mask, variants
 from .texts import PlateText
 
-__all__ = ["paint"]
+__all__ = ["paint", "stamp"]
 
 _FONT_SHARE: Final = 0.2
 """Share of plates whose Latin characters come from a font, against one typeface by heart."""
@@ -34,8 +34,6 @@ class _Hand:
     weight: int
     variant: float
     """In [0, 1); 0 picks the shapes of Chinese plates."""
-    bare_one: bool
-    """Draw 1 as the bare bar of Chinese plates, whatever the font does."""
 
 
 def paint(
@@ -51,17 +49,14 @@ def paint(
         plain: Draw no screws, wear or faded ink.
     """
     size = (round(layout.width_mm * layout.px_per_mm), round(layout.height_mm * layout.px_per_mm))
-    chinese = plate.kind not in ("us-plate", "latin-plate")
-    hand = _pick_hand(fonts, rng, chinese=chinese)
-    ground, ink, accent = (chinese_colours if chinese else latin_colours)(plate, size, rng)
+    hand = _pick_hand(fonts, rng)
+    ground, ink, accent = chinese_colours(plate, size, rng)
     main, red = _ink_masks(plate, layout, hand, size)
     _draw_marks(main, layout, rng)
-    light_line = not chinese or plate.colour in ("blue", "black")
-    border = _border(size, rng, chinese=chinese, colour=None if light_line else ink)
+    light_line = plate.colour in ("blue", "black")
+    border = _border(size, rng, colour=None if light_line else ink)
     strength = 1.0 if plain else float(1 - 0.35 * rng.random() ** 2)
-    face = ground
-    if chinese or chance(rng, 0.5):
-        face = _emboss(face, main, rng)
+    face = _emboss(ground, main, rng)
     face = blend(face, border[1], border[0] * (0.6 + 0.4 * strength))
     for mask, colour in ((main, ink), (red, accent)):
         if mask.any():
@@ -69,22 +64,19 @@ def paint(
             face = blend(face, colour, cover)
     if not plain:
         _draw_screws(face, layout, rng)
-        if not chinese:
-            _draw_slogan(face, layout, ink, rng)
     return face
 
 
-def _pick_hand(fonts: FontSet, rng: np.random.Generator, *, chinese: bool) -> _Hand:
-    from_font = bool(fonts.latin) and chance(rng, _FONT_SHARE if chinese else 0.4)
-    centre = rng.normal(10.0, 1.4) if chinese else rng.normal(10.5, 2.0)
+def _pick_hand(fonts: FontSet, rng: np.random.Generator) -> _Hand:
+    from_font = bool(fonts.latin) and chance(rng, _FONT_SHARE)
+    centre = rng.normal(10.0, 1.4)
     nearest = min(STROKE_WIDTHS_MM, key=lambda width: abs(width - centre))
     return _Hand(
         stroke_mm=nearest,
         latin=fonts.latin[int(rng.integers(len(fonts.latin)))] if from_font else None,
         hanzi=fonts.cjk[int(rng.integers(len(fonts.cjk)))] if fonts.cjk else None,
         weight=int(rng.choice(4, p=(0.15, 0.35, 0.35, 0.15))),
-        variant=float(rng.random() ** 2) if chinese else float(rng.random()),
-        bare_one=chinese,
+        variant=float(rng.random() ** 2),
     )
 
 
@@ -96,7 +88,7 @@ def _symbol_mask(symbol: str, hand: _Hand) -> Mask:
         if hand.hanzi is None:
             raise ConfigError(f"{symbol!r} needs a CJK font; call find_fonts(needs_cjk=True)")
         return hanzi_mask(hand.hanzi, symbol, hand.weight)
-    if hand.bare_one and symbol == "1":
+    if symbol == "1":  # a bare bar, whatever the font does
         return stroke_mask(symbol, hand.stroke_mm)
     if hand.latin is not None:
         return latin_mask(hand.latin, symbol)
@@ -104,7 +96,7 @@ def _symbol_mask(symbol: str, hand: _Hand) -> Mask:
     return stroke_mask(names[int(hand.variant * len(names))], hand.stroke_mm)
 
 
-def _stamp(canvas: Mask, cell: Cell, mask: Mask, px_per_mm: float) -> None:
+def stamp(canvas: Mask, cell: Cell, mask: Mask, px_per_mm: float) -> None:
     """Scale ``mask`` to the cell and put it on ``canvas`` at sub-pixel position."""
     matrix = np.array(
         [
@@ -132,7 +124,7 @@ def _ink_masks(
     reds = {"警": {len(layout.cells) - 1}, "military": {0, 1}, "armed-police": {0}}
     for index, cell in enumerate(layout.cells):
         target = red if index in reds.get(plate.kind, set()) else main
-        _stamp(target, cell, _symbol_mask(cell.symbol, hand), layout.px_per_mm)
+        stamp(target, cell, _symbol_mask(cell.symbol, hand), layout.px_per_mm)
     return main, red
 
 
@@ -154,11 +146,11 @@ def _draw_marks(ink: Mask, layout: Layout, rng: np.random.Generator) -> None:
 
 
 def _border(
-    size: tuple[int, int], rng: np.random.Generator, *, chinese: bool, colour: Picture | None
+    size: tuple[int, int], rng: np.random.Generator, *, colour: Picture | None
 ) -> tuple[Picture, Picture]:
     """Coverage (H, W) and colour (3,) of the line that runs round the plate; white by default."""
     cover = np.zeros(size[::-1], np.uint8)
-    if chance(rng, 0.85 if chinese else 0.4):
+    if chance(rng, 0.85):
         inset = size[1] * rng.uniform(0.015, 0.05)
         a, b = round(inset), round(size[0] - inset)
         line = max(1, round(size[1] * rng.uniform(0.012, 0.028)))
@@ -198,29 +190,3 @@ def _draw_screws(face: Picture, layout: Layout, rng: np.random.Generator) -> Non
         if draw > 0.7:
             glint = (centre[0], centre[1] - 1)
             cv2.circle(face, glint, max(1, round(radius * scale / 3)), (0.9, 0.9, 0.9), -1)
-
-
-def _draw_slogan(face: Picture, layout: Layout, ink: Picture, rng: np.random.Generator) -> None:
-    """Small print above and below, as US plates have it: never part of the label."""
-    height, width = face.shape[:2]
-    for y in (0.16, 0.95):
-        if layout.height_mm < 120 or chance(rng, 0.3):
-            continue
-        print_mask = np.zeros((height, width), np.uint8)
-        letters = "".join(chr(65 + int(v)) for v in rng.integers(0, 26, int(rng.integers(5, 18))))
-        colour = ink if chance(rng, 0.5) else rng.random(3)
-        face_id = int(
-            rng.choice(
-                (
-                    cv2.FONT_HERSHEY_SIMPLEX,
-                    cv2.FONT_HERSHEY_SCRIPT_SIMPLEX,
-                    cv2.FONT_HERSHEY_TRIPLEX,
-                )
-            )
-        )
-        scale = height / 300 * rng.uniform(0.8, 1.4)
-        (span, _), _ = cv2.getTextSize(letters, face_id, scale, 1)
-        place = (int((width - span) / 2 + rng.normal(0, 6)), int(height * y))
-        cv2.putText(print_mask, letters, place, face_id, scale, (255,), 1, cv2.LINE_AA)
-        cover = as_picture(print_mask.astype(np.float32) / np.float32(255))
-        face[:] = blend(face, as_picture(np.asarray(colour)), cover)

@@ -12,11 +12,13 @@ from runtime.errors import ConfigError
 
 from .arrays import Image, chance
 from .fonts import FontSet, find_fonts
+from .latin import render_latin
+from .latin_texts import sample_latin, sample_us
 from .layout import arrange
 from .paint import paint
 from .scene import photograph
 from .sensor import record
-from .texts import PlateText, sample_cn, sample_latin, sample_us
+from .texts import PlateText, sample_cn
 
 __all__ = ["SCHEMAS", "needs_cjk", "render"]
 
@@ -58,15 +60,18 @@ def render(
     fonts = fonts or _default_fonts(schema_name)
     rng = np.random.default_rng((seed, index))
     plate = SCHEMAS[schema_name](rng)
+    draw = _chinese if schema_name == "cn-plate" else render_latin
+    return draw(plate, fonts, rng), plate.text, plate.colour, plate.layers
+
+
+def _chinese(plate: PlateText, fonts: FontSet, rng: np.random.Generator) -> Image:
     layout = arrange(plate, rng)
     clean = chance(rng, CLEAN_SHARE)
     # The power favours mild damage; hopeless pictures only teach guessing.
     strength = 0.1 if clean else float(0.2 + 0.75 * rng.random() ** 1.4)
-    if schema_name == "us-plate":
-        strength *= 0.7  # photographed by hand or from patrol cars, hardly ever by toll cameras
     face = paint(plate, layout, fonts, rng, plain=clean)
     scene = photograph(face, layout, rng, strength=strength)
-    return record(scene, rng, strength=strength), plate.text, plate.colour, plate.layers
+    return record(scene, rng, strength=strength)
 
 
 @lru_cache(maxsize=4)

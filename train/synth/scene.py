@@ -14,7 +14,7 @@ import numpy as np
 from .arrays import Picture, as_picture, blend, chance, flat, shade
 from .layout import Layout
 
-__all__ = ["photograph"]
+__all__ = ["corners", "light", "photograph", "surroundings", "wear"]
 
 _CASTS: Final = (
     (1.0, 1.0, 1.0),
@@ -42,9 +42,9 @@ def photograph(
     width, height = _output_size(layout, rng)
     work = (width * 2, height * 2)
     quad = _pose(work, layout, rng, strength)
-    worn = _wear(face, rng, strength)
-    matrix = cv2.getPerspectiveTransform(_corners(face.shape[1], face.shape[0]), quad)
-    ground = _surroundings(work, quad, rng)
+    worn = wear(face, rng, strength)
+    matrix = cv2.getPerspectiveTransform(corners(face.shape[1], face.shape[0]), quad)
+    ground = surroundings(work, quad, rng)
     scene = as_picture(
         cv2.warpPerspective(
             worn,
@@ -55,7 +55,7 @@ def photograph(
             borderMode=cv2.BORDER_TRANSPARENT,
         )
     )
-    return _light(scene, rng, strength)
+    return light(scene, rng, strength)
 
 
 def _output_size(layout: Layout, rng: np.random.Generator) -> tuple[int, int]:
@@ -69,7 +69,8 @@ def _output_size(layout: Layout, rng: np.random.Generator) -> tuple[int, int]:
     return round(width), max(20, round(width / aspect))
 
 
-def _corners(width: float, height: float) -> Picture:
+def corners(width: float, height: float) -> Picture:
+    """Corners of a rectangle at the origin, (4, 2), clockwise from top left."""
     return as_picture(np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32))
 
 
@@ -82,11 +83,12 @@ def _pose(
     upright boxes round a tilted plate.
     """
     span = np.array([1.0, 1.0], np.float32)
-    quad = _corners(1, 1) - 0.5
+    quad = corners(1, 1) - 0.5
     draw = rng.random()
-    if draw < 0.35 * strength + 0.1:
-        slope, lean = rng.normal(0, 0.28) * strength, rng.normal(0, 0.12) * strength
-        # Shear in units of the plate: 1 is a full height of drop over the width.
+    if draw < _upright_share(strength):
+        slope, lean = rng.normal(0, 0.3) * strength, rng.normal(0, 0.5) * strength
+        # Shear in units of the plate: a drop over the width, and a lean of the uprights, both in
+        # heights; an upright box round the result is what a detector gives.
         quad = quad @ np.array([[1, slope * 2.2], [lean * 0.35, 1]], np.float32)
         span = quad.max(0) - quad.min(0)
         margin = rng.normal(0.0, 0.025, 4)
@@ -98,7 +100,7 @@ def _pose(
         margin = np.concatenate([across, rng.uniform(-0.75 * min(free_y, 0.25), 0.04, 2)])
     else:
         margin = np.concatenate([rng.uniform(-0.01, 0.1, 2), rng.uniform(-0.06, 0.22, 2)])
-    if draw >= 0.35 * strength + 0.1:
+    if draw >= _upright_share(strength):
         angle = rng.normal(0, 0.05) * strength
         quad = quad @ np.array([[1, angle * 3], [-angle / 3, 1]], np.float32)
     quad = quad + rng.normal(0, 0.018 * strength, (4, 2))
@@ -107,13 +109,18 @@ def _pose(
     return as_picture((quad - low) / (high - low) * work)
 
 
+def _upright_share(strength: float) -> float:
+    """Share of plates whose crop is an upright box round a tilted plate."""
+    return 0.45 * strength + 0.15
+
+
 def _noise(size: tuple[int, int], cells: int, rng: np.random.Generator) -> Picture:
     """Smooth noise in about [-1, 1], (h, w)."""
     seeds = rng.uniform(-1, 1, (max(2, cells // 2), cells)).astype(np.float32)
     return as_picture(cv2.resize(seeds, size, interpolation=cv2.INTER_CUBIC))
 
 
-def _surroundings(work: tuple[int, int], quad: Picture, rng: np.random.Generator) -> Picture:
+def surroundings(work: tuple[int, int], quad: Picture, rng: np.random.Generator) -> Picture:
     """Bumper, grille and plate frame, (h, w, 3)."""
     tone = float(rng.choice((0.04, 0.1, 0.2, 0.45, 0.8)))
     tint = 1 + rng.normal(0, 0.06, 3)
@@ -139,7 +146,7 @@ def _surroundings(work: tuple[int, int], quad: Picture, rng: np.random.Generator
     return scene
 
 
-def _wear(face: Picture, rng: np.random.Generator, strength: float) -> Picture:
+def wear(face: Picture, rng: np.random.Generator, strength: float) -> Picture:
     """Mud, scratches and bleached patches."""
     size = (face.shape[1], face.shape[0])
     if chance(rng, 0.22 * strength):
@@ -157,7 +164,8 @@ def _wear(face: Picture, rng: np.random.Generator, strength: float) -> Picture:
     return face
 
 
-def _light(scene: Picture, rng: np.random.Generator, strength: float) -> Picture:
+def light(scene: Picture, rng: np.random.Generator, strength: float) -> Picture:
+    """Light a scene of reflectances, (h, w, 3), as lamps, sun, shadows and haze do."""
     size = (scene.shape[1], scene.shape[0])
     gain = np.array(_CASTS[_cast(rng, strength)]) ** rng.uniform(0.4, 1.0)
     exposure = float(np.exp(rng.normal(0.0, 0.45 * strength)))
@@ -165,11 +173,11 @@ def _light(scene: Picture, rng: np.random.Generator, strength: float) -> Picture
         exposure *= rng.uniform(1.3, 2.2)  # headlights, flash, low sun
     elif chance(rng, 0.2 * strength):
         exposure *= rng.uniform(0.3, 0.65)  # dusk
-    light = np.full((size[1], size[0]), exposure, np.float32)
-    light *= _ramp(size, rng, 0.35 * strength)
+    level = np.full((size[1], size[0]), exposure, np.float32)
+    level *= _ramp(size, rng, 0.35 * strength)
     if chance(rng, 0.18 * strength):
-        light *= _shadow(size, rng)
-    scene = shade(scene, light, gain)
+        level *= _shadow(size, rng)
+    scene = shade(scene, level, gain)
     if chance(rng, 0.1 * strength):
         spot = _glare(size, rng) * np.float32(rng.uniform(0.2, 0.7))
         scene = as_picture(scene + cv2.merge([spot] * 3))
@@ -191,8 +199,8 @@ def _cast(rng: np.random.Generator, strength: float) -> int:
 
 def _ramp(size: tuple[int, int], rng: np.random.Generator, depth: float) -> Picture:
     """Brightness that changes evenly across the crop, around 1."""
-    corners = (1 + rng.uniform(-depth, depth, (2, 2))).astype(np.float32)
-    return as_picture(cv2.resize(corners, size, interpolation=cv2.INTER_LINEAR))
+    ends = (1 + rng.uniform(-depth, depth, (2, 2))).astype(np.float32)
+    return as_picture(cv2.resize(ends, size, interpolation=cv2.INTER_LINEAR))
 
 
 def _shadow(size: tuple[int, int], rng: np.random.Generator) -> Picture:

@@ -1,4 +1,4 @@
-"""What stands on a plate: random texts that follow the formats of the schemas.
+"""What stands on a Chinese plate: random texts that follow the formats of the schema.
 
 Provinces, green plates and yellow plates are drawn more often than traffic has them, so that a
 network sees enough of each; the text itself carries no pattern that could be learnt by heart.
@@ -15,7 +15,7 @@ import numpy as np
 from runtime.builtin_schemas import PROVINCES
 from runtime.schema import DIGITS, LETTERS
 
-__all__ = ["CN_KINDS", "PlateText", "sample_cn", "sample_latin", "sample_us"]
+__all__ = ["CN_KINDS", "PlateText", "sample_cn"]
 
 UNIFORM_PROVINCES: Final = 0.4
 """Share of plates whose province is drawn uniformly instead of from ``_PROVINCE_PRIOR``."""
@@ -29,7 +29,6 @@ _PROVINCE_PRIOR: Final[Mapping[str, float]] = dict.fromkeys(PROVINCES, 1.0) | {
     **dict.fromkeys("辽津陕渝晋", 2.0),
 }
 _ENERGY: Final = tuple("ABCDEFGHJK")
-_ALL_LETTERS: Final = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 CN_KINDS: Final[Mapping[str, float]] = {
     "civil": 0.641,
     "civil-yellow": 0.10,
@@ -61,6 +60,10 @@ class PlateText:
     """Label of the colour head; empty where the schema has none."""
     layers: str
     """``single`` or ``double``; empty where the schema has no such head."""
+    glyphs: tuple[str, ...] = ()
+    """Characters as drawn, one for each symbol; empty where they are the symbols."""
+    groups: tuple[int, ...] = ()
+    """Numbers of symbols between the gaps of a Latin plate; empty for Chinese ones."""
 
     @property
     def text(self) -> str:
@@ -138,30 +141,3 @@ def sample_cn(rng: np.random.Generator) -> PlateText:
     return PlateText(
         symbols=_cn_symbols(rng, kind), kind=kind, colour=_COLOURS[kind], layers=layers
     )
-
-
-def _latin_text(
-    rng: np.random.Generator, letters: Sequence[str], longest: int, kind: str
-) -> PlateText:
-    count = int(np.clip(round(rng.normal(6.4, 1.1)), 4, longest))
-    # Real plates group letters and digits; vanity plates and mixed series are the rest.
-    if rng.random() < 0.6:
-        cut = int(rng.integers(1, count))
-        pools = (letters, DIGITS) if rng.random() < 0.5 else (DIGITS, letters)
-        symbols = tuple(_one(rng, pools[i >= cut]) for i in range(count))
-    else:
-        share = rng.random()
-        symbols = tuple(
-            _one(rng, letters) if rng.random() < share else _one(rng, DIGITS) for _ in range(count)
-        )
-    return PlateText(symbols=symbols, kind=kind, colour="", layers="")
-
-
-def sample_us(rng: np.random.Generator) -> PlateText:
-    """Draw a US plate of 4 to 8 characters, without the letters I and O."""
-    return _latin_text(rng, LETTERS, 8, "us-plate")
-
-
-def sample_latin(rng: np.random.Generator) -> PlateText:
-    """Draw a plate of 4 to 8 Latin letters and digits."""
-    return _latin_text(rng, _ALL_LETTERS, 8, "latin-plate")

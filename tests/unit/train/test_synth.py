@@ -101,14 +101,16 @@ def test_glyphs_fill_the_height_of_their_cell_and_are_distinct(name: str) -> Non
         assert closest > 3 or name in "1I"
 
 
-@needs_cjk_font
-def test_a_sample_depends_on_its_seed_and_index_only() -> None:
-    first = render("cn-plate", 7, 3)
-    render("cn-plate", 8, 3)
-    again = render("cn-plate", 7, 3)
+@pytest.mark.parametrize(
+    "name", ["us-plate", "latin-plate", pytest.param("cn-plate", marks=needs_cjk_font)]
+)
+def test_a_sample_depends_on_its_seed_and_index_only(name: str) -> None:
+    first = render(name, 7, 3)
+    render(name, 8, 3)
+    again = render(name, 7, 3)
     assert np.array_equal(first[0], again[0])
     assert first[1:] == again[1:]
-    assert render("cn-plate", 7, 4)[1:] != first[1:]
+    assert render(name, 7, 4)[1:] != first[1:]
 
 
 @needs_cjk_font
@@ -229,7 +231,7 @@ def test_synth_json_states_the_configuration(tmp_path: Path) -> None:
     assert main(["us-plate", "-n", "2", "--seed", "5", "-o", str(tmp_path / "o")]) == 0
     content = json.loads((tmp_path / "o" / "synth.json").read_text(encoding="utf-8"))
     assert (content["schema"], content["n"], content["seed"]) == ("us-plate", 2, 5)
-    assert content["fonts"] == {"cjk": [], "latin": []}
+    assert content["fonts"] == {"cjk": [], "latin": [], "words": []}
     assert content["generator_version"] >= 1
 
 
