@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from runtime.errors import ConfigError
 from runtime.manifest import Manifest
@@ -20,13 +20,13 @@ from runtime.schema import Schema
 from runtime.staging import check_free, new_folder
 
 from .arguments import POSITIONAL, artifact_names
-from .assessment import Assessment, Difference, assess, difference
+from .assessment import Assessment, assess, difference
 from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for
 from .command import run_command, say
 from .environment import device, environment
-from .figures import check_matplotlib, draw_confusion, draw_reliability
+from .evaluation_report import PAGE, Evaluated, check_report_packages, mistakes, write_evaluation
 from .labelled import LabelledCrops, read_labelled
-from .operating_point import PRECISION_FLOOR, fit_operating_point
+from .operating_point import PRECISION_FLOOR, LabelRule, fit_operating_point
 from .report import Report, headline
 from .scoring import check_apart, open_engine, origin, score_crops
 
@@ -48,17 +48,34 @@ class AccuracyConfig:
     budget: Path | None = None
     """Limits (docs/budgets.md) to judge by."""
     output: Path | None = None
-    """New folder for result.json, report.md, junit.xml and pictures."""
+    """New folder for report.html, report.md, result.json and, with a budget, junit.xml."""
     overwrite: bool = False
     """Replace the output folder."""
     precision: float | None = None
     """Precision floor of the fit on --validation; 0.999 if not given."""
+    labels_by: Literal["f1", "precision"] | None = None
+    """What the fit on --validation chooses the thresholds of labels heads for; f1 if not given."""
+    labels_precision: float | None = None
+    """Precision floor of every label with --labels-by precision; 0.95 if not given."""
     skip_bad: bool = False
     """Leave unreadable or wrongly labelled rows out instead of failing."""
     threads: int = 1
     """Threads of the engine."""
     batch: int = 32
     """Crops per engine call."""
+
+    def __post_init__(self) -> None:
+        fit_only = (self.precision, self.labels_by, self.labels_precision)
+        if self.validation is None and any(option is not None for option in fit_only):
+            raise ConfigError(
+                "--precision and --labels-... are aims of a fit; pass --validation to fit on"
+            )
+        _ = self.label_rule  # fails on a floor that cannot be
+
+    @property
+    def label_rule(self) -> LabelRule:
+        """What the thresholds of labels heads are chosen for."""
+        return LabelRule(by=self.labels_by or "f1", precision=self.labels_precision)
 
 
 def measure_accuracy(config: AccuracyConfig) -> int:
@@ -71,11 +88,9 @@ def measure_accuracy(config: AccuracyConfig) -> int:
         HeadlightError: anything that a user can mend.
     """
     names = artifact_names(config.artifacts)
-    if config.precision is not None and config.validation is None:
-        raise ConfigError("--precision is the floor of a fit; pass --validation to fit on")
     if config.output is not None:
         check_free(config.output, overwrite=config.overwrite)
-        check_matplotlib()
+        check_report_packages()
     limits = limits_for(config.budget, device(), "benchmarks.accuracy")
     folders = dict(zip(names, config.artifacts, strict=True))
     manifests = {name: Manifest.load(folder) for name, folder in folders.items()}
@@ -84,16 +99,20 @@ def measure_accuracy(config: AccuracyConfig) -> int:
     if data.bad_rows:
         say(f"left out {len(data.bad_rows)} rows of {config.data} that cannot be used")
     validation = _read_validation(config, schema, data)
-    assessments = {}
+    evaluated = []
     for name, folder in folders.items():
         say(f"{name}: scoring {len(data)} crops of {config.data}")
-        assessments[name] = _assess(folder, data, validation, config)
-    first = assessments[names[0]]
-    differences = {name: difference(first, assessments[name]) for name in names[1:]}
-    report = _report(config, manifests, data, assessments, differences, limits)
+        found = _assess(folder, data, validation, config)
+        evaluated.append(Evaluated(name=name, found=found, targets=data.targets, crops=data.paths))
+    report = _report(config, manifests, data, evaluated, limits)
     report.show()
     if config.output is not None:
-        _write(config.output, report, assessments, overwrite=config.overwrite)
+        with new_folder(config.output, overwrite=config.overwrite) as place:
+            write_evaluation(place, report, evaluated)
+        say(
+            f"wrote {config.output}; look at {config.output / PAGE}; next: python -m "
+            "benchmarks.latency ARTIFACT..."
+        )
     return exit_code([verdict for verdicts in report.verdicts.values() for verdict in verdicts])
 
 
@@ -122,44 +141,49 @@ def _read_validation(
 def _assess(
     folder: Path, data: LabelledCrops, validation: LabelledCrops | None, config: AccuracyConfig
 ) -> Assessment:
+    schema = data.schema
     with open_engine(folder, threads=config.threads) as (manifest, session):
-        operating = manifest.operating
+        operating, on_validation = manifest.operating, None
         if validation is not None:
-            floor = PRECISION_FLOOR if config.precision is None else config.precision
+            logits = score_crops(session, manifest.input, validation, batch=config.batch)
             operating = fit_operating_point(
-                data.schema,
-                score_crops(session, manifest.input, validation, batch=config.batch),
+                schema,
+                logits,
                 validation.targets,
-                precision_floor=floor,
+                precision_floor=PRECISION_FLOOR if config.precision is None else config.precision,
+                labels=config.label_rule,
                 fitted_on=origin(validation),
             )
+            on_validation = assess(schema, logits, validation.targets, operating)
         logits = score_crops(session, manifest.input, data, batch=config.batch)
     if data.digest in (operating.fitted_on or ""):
         say(f"note: the thresholds of {folder} were fitted on these very samples")
-    return assess(data.schema, logits, data.targets, operating)
+    return assess(schema, logits, data.targets, operating, validation=on_validation)
 
 
 def _report(
     config: AccuracyConfig,
     manifests: Mapping[str, Manifest],
     data: LabelledCrops,
-    assessments: Mapping[str, Assessment],
-    differences: Mapping[str, Difference],
+    evaluated: Sequence[Evaluated],
     limits: Sequence[Limit],
 ) -> Report:
     columns, verdicts, entries = {}, {}, {}
-    for name, assessment in assessments.items():
-        manifest, against = manifests[name], differences.get(name)
-        column = {"engine": manifest.engine, "precision": manifest.precision, **assessment.rows()}
+    first = evaluated[0]
+    for entry in evaluated:
+        name, found, manifest = entry.name, entry.found, manifests[entry.name]
+        against = difference(first.found, found) if entry is not first else None
+        column = {"engine": manifest.engine, "precision": manifest.precision, **found.rows()}
         columns[name] = {**column, **(against.rows() if against else {})}
-        measured = assessment.measurements() + (against.measurements() if against else [])
+        measured = found.measurements() + (against.measurements() if against else [])
         # The reference of several artifacts has no flips or drop to be judged by.
-        own = limits if against or len(assessments) == 1 else _absolute(limits)
+        own = limits if against or len(evaluated) == 1 else _absolute(limits)
         if own:
             verdicts[name] = judge(measured, own)
         entries[name] = {
             "id": manifest.id,
-            **assessment.to_object(),
+            **found.to_object(),
+            "confident_mistakes": mistakes(entry),
             "versus_first": against.to_object() if against else None,
         }
     return Report(
@@ -178,22 +202,6 @@ def _report(
 
 def _absolute(limits: Sequence[Limit]) -> Sequence[Limit]:
     return [limit for limit in limits if limit.family not in RELATIVE_FAMILIES]
-
-
-def _write(
-    output: Path, report: Report, assessments: Mapping[str, Assessment], *, overwrite: bool
-) -> None:
-    with new_folder(output, overwrite=overwrite) as folder:
-        pictures = []
-        for name, assessment in assessments.items():
-            stem = name.replace("/", "_")
-            pictures.append(f"{stem}_reliability.png")
-            draw_reliability(folder / pictures[-1], assessment.reliability, name)
-            for head in assessment.schema.heads:
-                pictures.append(f"{stem}_confusion_{head.name}.png")
-                draw_confusion(folder / pictures[-1], head, assessment.metrics.heads[head.name])
-        report.write(folder, pictures)
-    say(f"wrote {output}; next: python -m benchmarks.latency ARTIFACT...")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

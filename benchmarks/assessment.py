@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from runtime.arrays import Logits
 from runtime.decode import Decoded, decode
-from runtime.schema import Schema
-from runtime.scores import OperatingPoint
+from runtime.schema import HeadKind, Schema
+from runtime.scores import OperatingPoint, probabilities
 
 from .budget import Measurement
 from .calibration import Reliability, reliability
@@ -20,8 +21,25 @@ from .intervals import Share
 from .labelled import Targets
 from .metrics import LabelsMetrics, Metrics, describe, evaluate
 from .operating_point import RecallAtPrecision, recall_at_precision
+from .resampling import Answers, ThresholdSpread, threshold_spread
+from .risk_coverage import RiskCoverage, risk_coverage
 
-__all__ = ["Assessment", "Difference", "assess", "difference"]
+__all__ = ["Assessment", "Difference", "Validated", "assess", "difference"]
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What the validation samples, on which the thresholds were fitted, say about them."""
+
+    precision: Share
+    """Of the accepted validation samples. Its interval is all that they can prove: a floor of
+    0.999 on 194 samples is the sample's, not the population's."""
+    spread: ThresholdSpread
+    """How far threshold and test results would have moved with other samples."""
+
+    def to_object(self) -> Mapping[str, Any]:
+        """Return the numbers for a report."""
+        return {"precision": self.precision.to_object(), "spread": self.spread.to_object()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +54,19 @@ class Assessment:
     """None: no threshold was ever fitted."""
     reliability: Reliability
     """Of the answers' confidence, over samples whose label gives the answer."""
+    risk: RiskCoverage
+    """Over the same samples."""
+    truth_probability: npt.NDArray[np.float64]
+    """(N,) calibrated probability of all that the label gives, jointly; 1 where it gives nothing.
+    A reading counts as its positions, not as its text."""
+    validated: Validated | None = None
+    """None: the validation samples are not at hand."""
+
+    @property
+    def answers(self) -> Answers:
+        """The samples whose label gives the answer."""
+        known = self.metrics.answer_given
+        return Answers(self.decoded.confidence[known], self.metrics.answer_right[known])
 
     def rows(self) -> Mapping[str, str]:
         """Return name to text of every headline number, with 95 % intervals."""
@@ -59,7 +90,12 @@ class Assessment:
             rows["precision of accepted"] = str(self.accepted.precision)
             rows["accepted"] = str(self.accepted.accepted)
             rows["answer threshold"] = f"{self.accepted.threshold:.6g}"
+        if self.validated is not None:
+            low, high = self.validated.spread.recall
+            rows["recall, threshold refitted"] = f"{low:.4f} to {high:.4f}"
+            rows["precision on validation"] = str(self.validated.precision)
         rows["calibration error"] = _number(self.reliability.expected_calibration_error)
+        rows["AURC"] = f"{self.risk.area:.6f}"
         return rows
 
     def measurements(self) -> list[Measurement]:
@@ -103,7 +139,9 @@ class Assessment:
             "metrics": describe(self.metrics, self.schema),
             "operating": self.operating.to_object(),
             "recall_at_precision": self.accepted.to_object() if self.accepted else None,
+            "validated": self.validated.to_object() if self.validated else None,
             "reliability": self.reliability.to_object(),
+            "risk_coverage": self.risk.to_object(),
         }
 
 
@@ -144,7 +182,12 @@ class Difference:
 
 
 def assess(
-    schema: Schema, logits: Logits, targets: Targets, operating: OperatingPoint
+    schema: Schema,
+    logits: Logits,
+    targets: Targets,
+    operating: OperatingPoint,
+    *,
+    validation: Assessment | None = None,
 ) -> Assessment:
     """Decode scores and judge them.
 
@@ -153,6 +196,7 @@ def assess(
         logits: Head name to (N, K).
         targets: N truths.
         operating: Temperatures and thresholds that were fitted on other samples.
+        validation: The assessment of those other samples with ``operating``, if they are at hand.
 
     Raises:
         EngineError: logits are NaN or infinite.
@@ -169,7 +213,38 @@ def assess(
         metrics=metrics,
         accepted=None if threshold is None else recall_at_precision(confidence, right, threshold),
         reliability=reliability(confidence, right),
+        risk=risk_coverage(confidence, right),
+        truth_probability=_truth_probability(schema, logits, targets, operating),
+        validated=_validated(validation, Answers(confidence, right)),
     )
+
+
+def _validated(validation: Assessment | None, test: Answers) -> Validated | None:
+    if validation is None or validation.accepted is None or not len(test):
+        return None
+    floor = validation.operating.precision_floor
+    if floor is None:
+        return None
+    return Validated(
+        validation.accepted.precision, threshold_spread(validation.answers, test, floor)
+    )
+
+
+def _truth_probability(
+    schema: Schema, logits: Logits, targets: Targets, operating: OperatingPoint
+) -> npt.NDArray[np.float64]:
+    joint = np.ones(len(next(iter(logits.values()))))
+    for head in schema.heads:
+        found = probabilities(head, logits[head.name], operating.temperatures.get(head.name, 1.0))
+        if head.kind is HeadKind.CHOICE:
+            truth = targets.choices[head.name]
+            chosen = np.take_along_axis(found, np.maximum(truth, 0)[:, None], axis=1)[:, 0]
+            joint *= np.where(truth >= 0, chosen, 1.0)
+        else:
+            present = targets.labels[head.name]
+            each = np.where(present == 1, found, 1 - found)
+            joint *= np.where(present >= 0, each, 1.0).prod(axis=1)
+    return joint
 
 
 def difference(first: Assessment, second: Assessment) -> Difference:

@@ -7,10 +7,10 @@ data; expected calibration error as in their section 2, equal-width bins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log, sqrt
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,54 +19,88 @@ from runtime.arrays import Bools, Floats
 from runtime.errors import EngineError
 from runtime.schema import Head, HeadKind
 
-__all__ = ["TEMPERATURE_RANGE", "Reliability", "fit_temperature", "reliability"]
+from .intervals import Share
+
+__all__ = ["TEMPERATURE_RANGE", "Reliability", "fit_temperatures", "reliability"]
 
 TEMPERATURE_RANGE: Final = (0.25, 8.0)
 _PRIOR_SPREAD: Final = 0.5
 """Standard deviation of the prior on log T: a network is seldom off by more than a factor of e."""
+_HEAD_SPREAD: Final = 0.2
+"""Standard deviation of a head's log T around the one of all heads."""
 _GOLDEN: Final = (sqrt(5) - 1) / 2
 
+_Cost: TypeAlias = Callable[[float], float]
+"""From log T to a negative log-likelihood."""
 
-def fit_temperature(head: Head, logits: Floats, truth: npt.NDArray[np.integer]) -> float:
-    """Return the temperature under which the truth is most likely.
 
-    Where validation data is separated perfectly the likelihood grows for ever as T falls, and
-    every confidence would round to 1 and rank nothing. So log T has a normal prior around 0: a
-    few dozen wrong samples outweigh it, none at all do not. The result is 1 without samples.
+def fit_temperatures(
+    heads: Sequence[Head],
+    logits: Mapping[str, Floats],
+    truths: Mapping[str, npt.NDArray[np.integer]],
+) -> dict[str, float]:
+    """Return per head the temperature under which the truth is most likely.
+
+    A head's few mistakes say little about its own temperature, but all heads share one backbone:
+    log T is shrunk towards that of all heads together, and this one towards 0 (partial pooling;
+    Gelman et al., "Bayesian Data Analysis", 3rd ed., section 5.4). Without it T would fall for
+    ever where validation data is separated perfectly, and every confidence round to 1. A few dozen
+    wrong samples outweigh the priors. A head without truths gets the common T, 1 without any.
 
     Args:
-        head: The head.
-        logits: (N, K).
-        truth: (N,) label indices of a choice head or (N, K) of 0 and 1; -1 where missing.
+        heads: The heads.
+        logits: Head name to (N, K).
+        truths: Head name to (N,) label indices of a choice head or (N, K) of 0 and 1; -1 where
+            missing.
 
     Returns:
-        Within ``TEMPERATURE_RANGE``.
+        Head name to a value within ``TEMPERATURE_RANGE``.
 
     Raises:
         EngineError: a logit is NaN or infinite.
     """
+    costs = {head.name: _nll(head, logits[head.name], truths[head.name]) for head in heads}
+    low, high = (log(bound) for bound in TEMPERATURE_RANGE)
+
+    def together(log_t: float) -> float:
+        return sum(cost(log_t) for cost in costs.values()) + 0.5 * (log_t / _PRIOR_SPREAD) ** 2
+
+    common = _minimum(together, low, high)
+
+    def fitted(cost: _Cost) -> float:
+        best = _minimum(
+            lambda log_t: cost(log_t) + 0.5 * ((log_t - common) / _HEAD_SPREAD) ** 2, low, high
+        )
+        return float(np.clip(exp(best), *TEMPERATURE_RANGE))
+
+    return {name: fitted(cost) for name, cost in costs.items()}
+
+
+def _nll(head: Head, logits: Floats, truth: npt.NDArray[np.integer]) -> _Cost:
+    """Return the cost of a head's temperature on its known truths."""
     scores = np.asarray(logits, np.float64)
     if not np.isfinite(scores).all():
         raise EngineError(f"head {head.name!r}: NaN or infinite logits cannot be calibrated")
     known = truth >= 0
-    if not known.any():
-        return 1.0
-    if head.kind is HeadKind.CHOICE:
-        scores, truth = scores[known], truth[known]
+    if head.kind is HeadKind.LABELS:
+        flat, present = scores[known], truth[known]
 
-    def cost(log_t: float) -> float:
-        scaled = scores * exp(-log_t)
-        if head.kind is HeadKind.CHOICE:
-            nll = _choice_nll(scaled, truth)
-        else:
-            nll = float((np.logaddexp(0, scaled) - truth * scaled)[known].sum())
-        return nll + 0.5 * (log_t / _PRIOR_SPREAD) ** 2
+        def of_labels(log_t: float) -> float:
+            scaled = flat * exp(-log_t)
+            return float((np.logaddexp(0, scaled) - present * scaled).sum())
 
-    low, high = (log(bound) for bound in TEMPERATURE_RANGE)
-    return float(np.clip(exp(_minimum(cost, low, high)), *TEMPERATURE_RANGE))
+        return of_labels
+    # Differences to the truth's logit: the likelihood of a softmax depends on nothing else.
+    rows = scores[known]
+    margins = rows - np.take_along_axis(rows, truth[known][:, None], axis=1)
+
+    def of_choice(log_t: float) -> float:
+        return float(np.logaddexp.reduce(margins * exp(-log_t), axis=1).sum())
+
+    return of_choice
 
 
-def _minimum(cost: Callable[[float], float], low: float, high: float) -> float:
+def _minimum(cost: _Cost, low: float, high: float) -> float:
     """Return where ``cost``, which falls and then rises, is least: golden-section search."""
     inner, outer = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     cost_inner, cost_outer = cost(inner), cost(outer)
@@ -82,12 +116,6 @@ def _minimum(cost: Callable[[float], float], low: float, high: float) -> float:
     return (low + high) / 2
 
 
-def _choice_nll(scaled: npt.NDArray[np.float64], truth: npt.NDArray[np.integer]) -> float:
-    shifted = scaled - scaled.max(axis=1, keepdims=True)
-    chosen = np.take_along_axis(shifted, truth[:, None], axis=1)[:, 0]
-    return float((np.log(np.exp(shifted).sum(axis=1)) - chosen).sum())
-
-
 @dataclass(frozen=True, slots=True)
 class Reliability:
     """Confidence against accuracy in equal-width bins; all (bins,), NaN in empty ones."""
@@ -97,6 +125,13 @@ class Reliability:
     accuracy: npt.NDArray[np.float64]
     """Share of right answers in the bin."""
     count: npt.NDArray[np.int64]
+
+    @property
+    def bounds(self) -> npt.NDArray[np.float64]:
+        """(bins, 2) the 95 % Wilson interval of each bin's accuracy; (0, 1) in empty ones."""
+        hits = np.rint(np.nan_to_num(self.accuracy) * self.count).astype(np.int64)
+        pairs = zip(hits.tolist(), self.count.tolist(), strict=True)
+        return np.array([Share(*pair).interval() for pair in pairs])
 
     @property
     def expected_calibration_error(self) -> float:
@@ -112,10 +147,11 @@ class Reliability:
         return {
             "expected_calibration_error": self.expected_calibration_error,
             "bins": [
-                {"confidence": c, "accuracy": a, "count": n}
-                for c, a, n in zip(
+                {"confidence": c, "accuracy": a, "low": low, "high": high, "count": n}
+                for c, a, (low, high), n in zip(
                     self.confidence.tolist(),
                     self.accuracy.tolist(),
+                    self.bounds.tolist(),
                     self.count.tolist(),
                     strict=True,
                 )

@@ -1,7 +1,6 @@
-"""Pictures of results: confusion, reliability, latency.
+"""Pictures of results: reliability, risk over coverage, latency.
 
-Matplotlib is used without pyplot, so no display and no global state is touched. Labels that no
-installed font can draw (Chinese ones on a bare machine) are shown by their number.
+Matplotlib is used without pyplot, so no display and no global state is touched.
 """
 
 from __future__ import annotations
@@ -15,22 +14,20 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import MissingExtraError
-from runtime.schema import Head
 
 from .calibration import Reliability
 from .command import missing_extra
-from .metrics import ChoiceMetrics, HeadMetrics
+from .operating_point import RecallAtPrecision
+from .risk_coverage import RiskCoverage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["check_matplotlib", "draw_confusion", "draw_latencies", "draw_reliability"]
+__all__ = ["check_matplotlib", "draw_latencies", "draw_reliability", "draw_risk_coverage"]
 
 _FONTS: Final = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC")
 """Matplotlib's own font and, for what it lacks, those with Chinese characters."""
-_MAX_LABELS: Final = 60
-"""More labels than this would not be readable; the rarest are left out of the picture."""
 
 
 def check_matplotlib() -> None:
@@ -45,61 +42,67 @@ def check_matplotlib() -> None:
         raise MissingExtraError(missing_extra("matplotlib", "bench")) from error
 
 
-def draw_confusion(path: Path, head: Head, metrics: HeadMetrics) -> None:
-    """Draw what a head confuses.
-
-    For a choice head: rows are the truth, columns the answer, shade the share of the row. For a
-    labels head: precision, recall and F1 of every label.
-
-    Args:
-        path: PNG to write.
-        head: The head, for its labels.
-        metrics: What ``evaluate`` found for it.
-    """
-    if isinstance(metrics, ChoiceMetrics):
-        used = metrics.confusion.sum(axis=0) + metrics.confusion.sum(axis=1)
-        shown = _most_frequent(used)
-        counts = metrics.confusion[np.ix_(shown, shown)]
-        totals = np.maximum(metrics.confusion.sum(axis=1)[shown, None], 1)
-        values, columns = counts / totals, _drawable(head, shown)
-        x_title, y_title = "answer", "truth"
-    else:
-        shown = _most_frequent(metrics.scores.support)
-        scores = metrics.scores
-        values = np.stack([scores.precision, scores.recall, scores.f1], axis=1)[shown]
-        columns = ["precision", "recall", "F1"]
-        x_title, y_title = "", "label"
-    rows = _drawable(head, shown)
-    size = (max(4.5, 2.0 + 0.22 * len(columns)), max(2.5, 1.6 + 0.22 * len(rows)))
-    figure, axes = _canvas(size)
-    axes.imshow(values, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-    axes.set_xticks(range(len(columns)), columns, rotation=90 if len(columns) > 3 else 45)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.set(xlabel=x_title, ylabel=y_title)
-    axes.set_title(f"{head.name}: {metrics.accuracy}", fontsize="medium")
-    _save(figure, path)
-
-
 def draw_reliability(path: Path, found: Reliability, title: str) -> None:
-    """Draw accuracy over confidence, and how many answers each bin holds.
+    """Draw accuracy over confidence with 95 % intervals, and how many answers each bin holds.
 
     Args:
         path: PNG to write.
         found: The bins.
-        title: Which artifact.
+        title: Of which answers.
     """
     figure, axes = _canvas((4.5, 4.5))
     filled = found.count > 0
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
-    axes.plot(found.confidence[filled], found.accuracy[filled], marker="o")
+    accuracy, (low, high) = found.accuracy[filled], found.bounds[filled].T
     bins = len(found.count)
     share = found.count / max(1, int(found.count.sum()))
-    axes.bar(
-        (np.arange(bins) + 0.5) / bins, share, width=1 / bins, alpha=0.25, label="share of answers"
+    middles = (np.arange(bins) + 0.5) / bins
+    axes.bar(middles, share, width=1 / bins, alpha=0.25, label="share of answers")
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--", label="ideal")
+    axes.errorbar(
+        found.confidence[filled],
+        accuracy,
+        # Rounding may leave a bound on the wrong side of the share by 1e-17.
+        yerr=np.maximum([accuracy - low, high - accuracy], 0),
+        marker="o",
+        capsize=2,
+        label="share right, 95 % interval",
     )
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share right")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="share")
     axes.set_title(f"{title}: calibration error {found.expected_calibration_error:.4f}")
-    axes.legend(loc="lower right")
+    axes.legend(loc="best", fontsize="small")
+    _save(figure, path)
+
+
+def draw_risk_coverage(
+    path: Path, found: RiskCoverage, title: str, accepted: RecallAtPrecision | None = None
+) -> None:
+    """Draw the share of wrong ones among the accepted over the share accepted.
+
+    Args:
+        path: PNG to write.
+        found: The curve.
+        title: Of which answers.
+        accepted: The operating point to mark on it.
+    """
+    figure, axes = _canvas((4.5, 4.5))
+    axes.plot(found.coverage, found.risk, drawstyle="steps-post")
+    if accepted is not None and accepted.accepted:
+        low, high = accepted.precision.interval()
+        risk = 1 - accepted.precision.value
+        axes.errorbar(
+            [accepted.accepted / accepted.recall.total],
+            [risk],
+            yerr=np.maximum([[risk - (1 - high)], [(1 - low) - risk]], 0),
+            marker="o",
+            capsize=3,
+            color="tab:red",
+            linestyle="none",
+            label="at the threshold, 95 % interval",
+        )
+        axes.legend(loc="upper left", fontsize="small")
+    axes.set(xlim=(0, 1.02), xlabel="coverage: share accepted", ylabel="risk: share wrong of these")
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"{title}: AURC {found.area:.5f}")
     _save(figure, path)
 
 
@@ -121,13 +124,6 @@ def draw_latencies(path: Path, latencies_ns: Mapping[str, npt.NDArray[np.int64]]
     axes.set(xscale="log", xlabel="latency, ms", ylabel="share of queries")
     axes.legend(loc="upper right")
     _save(figure, path)
-
-
-def _most_frequent(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-    """Indices of the labels that occur, in schema order; all labels where none occurs."""
-    order = np.argsort(-counts, kind="stable")[:_MAX_LABELS]
-    used = order[counts[order] > 0]
-    return np.sort(used if len(used) else order)
 
 
 def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
@@ -153,23 +149,3 @@ def _installed_fonts() -> tuple[str, ...]:
 
     there = {font.name for font in font_manager.fontManager.ttflist}
     return tuple(name for name in _FONTS if name in there)
-
-
-@cache
-def _characters() -> frozenset[int]:
-    """Code points that one of the fonts can draw."""
-    from matplotlib import font_manager
-
-    points: set[int] = set()
-    for name in _installed_fonts():
-        font = font_manager.get_font(font_manager.findfont(name))
-        points.update(font.get_charmap())
-    return frozenset(points)
-
-
-def _drawable(head: Head, shown: npt.NDArray[np.intp]) -> list[str]:
-    known = _characters()
-    return [
-        head.labels[k] if all(ord(letter) in known for letter in head.labels[k]) else f"#{k}"
-        for k in shown
-    ]

@@ -7,15 +7,16 @@ the gap below it: beneath that value nothing was ever observed to be right often
 
 What a floor means on little data. 194 validation crops cannot show 99.9 % precision: a floor of
 0.999 then means "no wrong one among the accepted", and if all are right the 95 % lower bound is
-1 - 3/194 = 98.5 %. The achieved precision on test data, with its interval, is what counts; see
-``recall_at_precision``.
+1 - 3/194 = 98.5 %. The threshold rests on the one most confident mistake and moves a lot from one
+draw of 194 to the next. So the achieved precision on test data, with its interval, is what counts
+(``recall_at_precision``), and ``resampling`` says how far threshold and recall would have moved.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,13 +27,14 @@ from runtime.errors import ConfigError, DataError
 from runtime.schema import HeadKind, Schema
 from runtime.scores import ACCEPT_NOTHING, OperatingPoint
 
-from .calibration import fit_temperature
+from .calibration import fit_temperatures
 from .intervals import Share
 from .labelled import Targets
 from .metrics import evaluate
 
 __all__ = [
     "PRECISION_FLOOR",
+    "LabelRule",
     "RecallAtPrecision",
     "best_f1_threshold",
     "fit_operating_point",
@@ -41,8 +43,55 @@ __all__ = [
 ]
 
 PRECISION_FLOOR: Final = 0.999
+_LABEL_PRECISION: Final = 0.95
 _MIN_POSITIVES: Final = 5
 """Fewer true or false samples than this say nothing about a label's threshold; it stays at 0.5."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelRule:
+    """What the thresholds of labels heads are chosen for.
+
+    Raises:
+        ConfigError: an unknown aim, a precision outside (0, 1], or one without being the aim.
+    """
+
+    by: Literal["f1", "precision"] = "f1"
+    """``f1``: the best F1 of each label. ``precision``: the most of each label's samples found
+    while at least ``precision`` of those called are right."""
+    precision: float | None = None
+    """Floor of every label by itself, in (0, 1], for ``by="precision"`` alone; 0.95 if None."""
+
+    def __post_init__(self) -> None:
+        if self.by not in ("f1", "precision"):
+            raise ConfigError(
+                f"labels' thresholds are chosen by 'f1' or 'precision', got {self.by!r}"
+            )
+        if self.precision is None:
+            return
+        if self.by != "precision":
+            raise ConfigError("a precision of labels needs thresholds chosen by 'precision'")
+        if not 0 < self.precision <= 1:
+            raise ConfigError(f"precision of labels must be in (0, 1], got {self.precision}")
+
+    def threshold(self, probability: npt.NDArray[np.float64], truth: Bools) -> float:
+        """Return one label's threshold.
+
+        Args:
+            probability: (N,) in [0, 1].
+            truth: (N,) whether the label is true.
+
+        Returns:
+            0.5 with fewer than 5 true or 5 false samples; ``ACCEPT_NOTHING``, so that the label is
+            never called, where no threshold keeps the precision.
+        """
+        positives = int(truth.sum())
+        if min(positives, len(truth) - positives) < _MIN_POSITIVES:
+            return 0.5
+        if self.by == "f1":
+            return best_f1_threshold(probability, truth)
+        floor = _LABEL_PRECISION if self.precision is None else self.precision
+        return lowest_threshold(probability, truth, floor)
 
 
 def fit_operating_point(
@@ -51,20 +100,22 @@ def fit_operating_point(
     targets: Targets,
     *,
     precision_floor: float = PRECISION_FLOOR,
+    labels: LabelRule = LabelRule(),
     fitted_on: str | None = None,
 ) -> OperatingPoint:
     """Fit one engine's temperatures and thresholds on validation data.
 
     In this order, because each step changes the confidences of the next: a temperature per head;
-    per label of a labels head the threshold of the best F1 (such a head never abstains, so it has
-    no floor to keep); per choice head the lowest threshold that keeps the floor; the same for the
-    whole answer. Heads without a validation label keep temperature 1 and threshold 0 or 0.5.
+    per label of a labels head the threshold that ``labels`` asks for; per choice head the lowest
+    threshold that keeps the floor; the same for the whole answer. Heads without a validation label
+    get the temperature that all heads have together, and threshold 0 or 0.5.
 
     Args:
         schema: Heads and readings.
         logits: Head name to (N, K), of the very engine that will be used.
         targets: N truths.
         precision_floor: Least share of right ones among the accepted, in (0, 1].
+        labels: What the thresholds of labels heads are chosen for.
         fitted_on: What to write down as the origin: file, number of samples, digest.
 
     Raises:
@@ -76,17 +127,14 @@ def fit_operating_point(
         raise ConfigError(f"precision floor must be in (0, 1], got {precision_floor}")
     truths: dict[str, npt.NDArray[np.integer]] = {**targets.choices, **targets.labels}
     point = OperatingPoint(
-        temperatures={
-            head.name: fit_temperature(head, logits[head.name], truths[head.name])
-            for head in schema.heads
-        },
+        temperatures=fit_temperatures(schema.heads, logits, truths),
         precision_floor=precision_floor,
         fitted_on=fitted_on,
     )
     decoded = decode(schema, logits, point)
     point = replace(
         point,
-        label_thresholds=_label_thresholds(schema, decoded, targets),
+        label_thresholds=_label_thresholds(schema, decoded, targets, labels),
         choice_thresholds=_choice_thresholds(decoded, targets, precision_floor),
     )
     decoded = decode(schema, logits, point)
@@ -133,15 +181,13 @@ def best_f1_threshold(probability: npt.NDArray[np.float64], truth: Bools) -> flo
     """Return the threshold with the best F1 for one label.
 
     It stands midway between two neighbouring probabilities; of equally good cuts the one nearest
-    to 0.5 is taken. With fewer than 5 true or 5 false samples it is 0.5.
+    to 0.5 is taken.
 
     Args:
         probability: (N,) in [0, 1].
-        truth: (N,) whether the label is true.
+        truth: (N,) whether the label is true; true somewhere.
     """
     positives = int(truth.sum())
-    if min(positives, len(truth) - positives) < _MIN_POSITIVES:
-        return 0.5
     order = np.argsort(-probability, kind="stable")
     ranked = probability[order]
     ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
@@ -154,7 +200,7 @@ def best_f1_threshold(probability: npt.NDArray[np.float64], truth: Bools) -> flo
 
 
 def _label_thresholds(
-    schema: Schema, decoded: Decoded, targets: Targets
+    schema: Schema, decoded: Decoded, targets: Targets, rule: LabelRule
 ) -> Mapping[str, tuple[float, ...]]:
     thresholds = {}
     for head in schema.heads:
@@ -162,7 +208,7 @@ def _label_thresholds(
             continue
         truth, probability = targets.labels[head.name], decoded.label_probability[head.name]
         thresholds[head.name] = tuple(
-            best_f1_threshold(probability[known, k], truth[known, k] == 1)
+            rule.threshold(probability[known, k], truth[known, k] == 1)
             for k, known in enumerate((truth >= 0).T)
         )
     return thresholds

@@ -173,6 +173,8 @@ class Report:
     """Everything measured, for ``result.json``."""
     verdicts: Mapping[str, Sequence[Verdict]] = field(default_factory=dict)
     """Artifact to verdicts; empty without a budget."""
+    details: Mapping[str, Rows] = field(default_factory=dict)
+    """Heading to rows of tables that are written, but too long to be printed."""
 
     @property
     def all_tables(self) -> Mapping[str, Rows]:
@@ -199,9 +201,8 @@ class Report:
         result = {"schema": REPORT_VERSION, **self.data, "verdicts": verdicts}
         write_text(folder / "result.json", to_json(result))
         parts = [f"# {self.title}\n"]
-        parts += [
-            f"## {title}\n\n{markdown_table(rows)}" for title, rows in self.all_tables.items()
-        ]
+        tables = {**self.all_tables, **self.details}
+        parts += [f"## {title}\n\n{markdown_table(rows)}" for title, rows in tables.items()]
         parts += [f"![{Path(name).stem}]({name})\n" for name in pictures]
         write_text(folder / "report.md", "\n".join(parts))
         if self.verdicts:

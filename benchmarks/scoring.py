@@ -15,7 +15,7 @@ from runtime.manifest import Manifest
 from runtime.preprocess import InputSpec, fit_many
 from runtime.session import Session, SessionOptions, open_session
 
-from .labelled import LabelledCrops, read_image
+from .labelled import LabelledCrops
 
 __all__ = ["check_apart", "open_engine", "origin", "score_crops"]
 
@@ -58,7 +58,7 @@ def score_crops(
         raise DataError(f"{crops.source}: no crops to score")
     parts = []
     for start in range(0, len(crops), batch):
-        images = [read_image(path) for path in crops.paths[start : start + batch]]
+        images = [crops.image(i) for i in range(start, min(start + batch, len(crops)))]
         parts.append(session.run(fit_many(images, spec)))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -25,11 +25,11 @@ from benchmarks.command import missing_extra, run_command, say
 from benchmarks.compare import flips
 from benchmarks.metrics import evaluate
 from benchmarks.report import show_table
-from runtime.arrays import Images
+from runtime.arrays import Images, Logits
 from runtime.decode import decode
 from runtime.engine_imports import forbid_telemetry
 from runtime.errors import ConfigError, MissingExtraError, ParityError
-from runtime.session import SessionOptions
+from runtime.session import Session, SessionOptions
 from runtime.session_onnx import OnnxSession
 from runtime.staging import check_free
 from train.checkpoint import QUANTISED_FILE, Checkpoint, load_checkpoint, save_checkpoint
@@ -41,6 +41,8 @@ from train.scoring import score
 from .calibration import draw_calibration
 
 __all__ = ["QuantizeConfig", "main", "quantize"]
+
+_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +199,11 @@ def to_signed(model: Any) -> int:
     return changed
 
 
+def _run(session: Session, crops: CropSet) -> Logits:
+    parts = [session.run(images) for images in crops.image_batches(_BATCH)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
 def _judge(
     config: QuantizeConfig, checkpoint: Checkpoint, crops: CropSet, decided: Path
 ) -> Mapping[str, Any]:
@@ -206,10 +213,10 @@ def _judge(
         ParityError: the drop is larger than allowed.
     """
     schema, spec = checkpoint.schema, checkpoint.input
-    float_logits = score(checkpoint.build(), crops.images)
+    float_logits = score(checkpoint.build(), crops)
     session = OnnxSession(decided, schema, spec, SessionOptions(threads=2))
     try:
-        int8_logits = session.run(crops.images)
+        int8_logits = _run(session, crops)
     finally:
         session.close()
     before = decode(schema, float_logits, checkpoint.operating)

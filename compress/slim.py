@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,9 +24,10 @@ from benchmarks.operating_point import fit_operating_point
 from benchmarks.report import show_table
 from runtime.errors import DataError
 from runtime.staging import check_free
+from train.augment import augment_batch
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.curves import draw_curves
-from train.data import CropSet, load_crops, training_batches
+from train.data import CropSet, load_sets, training_batches
 from train.lineage import lineage_entry, plain
 from train.loop import LoopConfig, TrainingResult, run_training
 from train.network import Network, channel_plan
@@ -80,14 +82,22 @@ class _Bench:
         return evaluate_network(network, self.validation, self.source.schema)
 
     def statistics_images(self) -> list[Tensor]:
+        count, seed = self.config.batch, self.config.seed
         batches = training_batches(
-            self.crops,
-            self.config.augment,
-            batch=self.config.batch,
-            seed=self.config.seed,
-            start=_FAR,
+            self.crops, self.config.sampling, batch=count, seed=seed, start=_FAR
         )
-        return [batch.images for batch in islice(batches, _STATISTICS_BATCHES)]
+        with closing(batches):
+            return [
+                augment_batch(
+                    batch.images,
+                    self.config.augment,
+                    seed=seed,
+                    step=step,
+                    rows=(0, count),
+                    batch=count,
+                )
+                for step, batch in enumerate(islice(batches, _STATISTICS_BATCHES), start=_FAR)
+            ]
 
 
 def slim(config: SlimConfig) -> Checkpoint:
@@ -132,13 +142,16 @@ def _open(config: SlimConfig) -> _Bench:
     source = load_checkpoint(config.checkpoint)
     chooser = ChannelChooser.of(source.build(), source, config.goal)
 
-    def read(sources: Sequence[Path], repeats: Sequence[int]) -> CropSet:
-        return load_crops(
-            sources, source.schema, source.input, repeats=repeats, skip_bad=config.skip_bad
-        )
-
     try:
-        crops, validation = read(config.data, config.repeats), read(config.validation, ())
+        crops, validation = load_sets(
+            config.data,
+            config.validation,
+            source.schema,
+            source.input,
+            repeats=config.repeats,
+            skip_bad=config.skip_bad,
+            cache_mb=config.cache_mb,
+        )
     except DataError as error:
         raise DataError(
             f"{error}\n{config.checkpoint} answers the schema {source.schema.name!r} with the "

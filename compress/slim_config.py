@@ -9,8 +9,11 @@ from typing import Annotated, Literal
 from benchmarks.arguments import POSITIONAL
 from runtime.errors import ConfigError
 from train.augment import AugmentConfig
+from train.data import CACHE_MB
 from train.loop import LoopConfig
+from train.losses import LossConfig
 from train.optim import OptimConfig
+from train.sampling import SamplingConfig
 
 from .pruning import PruningGoal
 from .selection import Limits
@@ -63,9 +66,13 @@ class SlimConfig:
     """Of order and augmentation."""
     precision: str = "auto"
     """``fp32``, ``bf16``, or ``auto``: bf16 where the processor multiplies it natively."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     threads: int = 0
     """Threads of torch; 0 for one per core."""
+    cache_mb: int = CACHE_MB
+    """Memory for decoded crops, MiB; those beyond it are decoded whenever they are needed."""
     skip_bad: bool = False
     """Leave bad rows out instead of failing."""
     overwrite: bool = False
@@ -99,5 +106,7 @@ class SlimConfig:
             seed=seed,
             precision=self.precision,
             optim=OptimConfig(lr=self.lr, final_lr=final_lr, warmup=min(100, steps // 10)),
+            sampling=self.sampling,
             augment=self.augment,
+            loss=self.loss,
         )

@@ -98,7 +98,7 @@ def export_artifact(
         if not checkpoint.quantised:
             graph.unlink()
         draft = _draft(config, checkpoint, folder, engine, engine_file, precision, passport)
-        manifest = _prove(config, draft, folder, crops, score(network, crops.images))
+        manifest = _prove(config, draft, folder, crops, score(network, crops))
         text = manifest.to_json()
         (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
     say(
@@ -159,11 +159,11 @@ def _prove(
     """
     session = open_session(folder, draft, SessionOptions(threads=1))
     try:
-        found = _run(session.run, crops.images)
+        found = _run(session.run, crops)
         names = [f"crop {i} {text}" for i, text in enumerate(crops.texts)]
         parity = compare_answers(draft.schema, expected, found, draft.operating, names)
         parity.require(config.gate, draft.precision)
-        golden = crops.images[:_GOLDEN_CROPS]
+        golden = crops.images_at(np.arange(min(_GOLDEN_CROPS, len(crops))))
         write_golden(folder / GOLDEN_FILE, golden, session.run(golden))
         operating = fit_operating_point(
             draft.schema,
@@ -192,14 +192,16 @@ def _report(parity: Parity, draft: Manifest, config: ExportConfig) -> Mapping[st
     }
 
 
-def _run(run: Callable[[Images], Logits], images: Images) -> Logits:
+def _run(run: Callable[[Images], Logits], crops: CropSet) -> Logits:
     """Score crops one by one, then in batches: both must give the same scores.
 
     Raises:
         ParityError: an answer depends on what else is in the batch.
     """
-    alone = [run(images[i : i + 1]) for i in range(len(images))]
-    together = [run(images[i : i + _BATCH]) for i in range(0, len(images), _BATCH)]
+    alone, together = [], []
+    for images in crops.image_batches(_BATCH):
+        alone += [run(images[i : i + 1]) for i in range(len(images))]
+        together.append(run(images))
     single = {name: np.concatenate([part[name] for part in alone]) for name in alone[0]}
     for name, values in single.items():
         other = np.concatenate([part[name] for part in together])

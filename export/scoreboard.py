@@ -39,6 +39,9 @@ from train.scoring import score
 
 __all__ = ["ScoreboardConfig", "main"]
 
+_READ_AHEAD = 64
+"""Crops in memory; they are scored one by one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreboardConfig:
@@ -103,11 +106,11 @@ def _work(config: ScoreboardConfig) -> int:
             say(f"reading with {row.name}")
             operating = _fit(schema, row, validation)
             row.found = {
-                name: assess(schema, _run(row.run, crops.images), crops.targets, operating)
+                name: assess(schema, _run(row.run, crops), crops.targets, operating)
                 for name, crops in tests.items()
             }
         say("timing")
-        image = next(iter(tests.values())).images[:1]
+        image = next(iter(tests.values())).images_at(np.zeros(1, np.int64))
         timing = _time(rows, image, config.rounds)
     table = [_cells(row, rows[0], timing) for row in rows]
     show_table(f"batch 1, one thread, {began}", table)
@@ -129,15 +132,19 @@ def _torch_row(name: str, path: Path, schema: Schema) -> _Row:
     return _Row(f"{name} (torch eager fp32)", run, size, count)
 
 
-def _run(run: Callable[[Images], Logits], images: Images) -> Logits:
-    parts = [run(images[i : i + 1]) for i in range(len(images))]
+def _run(run: Callable[[Images], Logits], crops: CropSet) -> Logits:
+    parts = [
+        run(images[i : i + 1])
+        for images in crops.image_batches(_READ_AHEAD)
+        for i in range(len(images))
+    ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _fit(schema: Schema, row: _Row, validation: CropSet) -> OperatingPoint:
     return fit_operating_point(
         schema,
-        _run(row.run, validation.images),
+        _run(row.run, validation),
         validation.targets,
     )
 

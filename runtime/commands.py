@@ -11,8 +11,14 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: Final[Mapping[str, str]] = {
     "train.synth": "render labelled number plates",
+    "train.audit": "check labelled crops before training",
+    "train.preview": "see crops as training changes them",
+    "train.shards": "pack labelled crops into tar shards",
+    "train.backbones": "compare networks: parameters, cost, latency",
     "train.fit": "train a network",
     "train.evaluate": "evaluate a checkpoint",
+    "train.speed": "training throughput against a plain loop",
+    "train.study": "compare settings over several seeds",
     "compress.slim": "remove channels and train on",
     "compress.quantize": "decide the INT8 form",
     "export.onnx": "export for ONNX Runtime",

@@ -19,7 +19,7 @@ from .arrays import Image, Images
 from .errors import ConfigError, ImageError
 from .strict import StrictObject
 
-__all__ = ["InputSpec", "check_image", "fit", "fit_many", "load_image"]
+__all__ = ["InputSpec", "check_image", "decode_image", "fit", "fit_many", "load_image"]
 
 _FILL: Final = 114
 """Grey level around a letterboxed crop."""
@@ -114,19 +114,29 @@ def load_image(path: Path) -> Image:
     try:
         # Not cv2.imread: it takes no path outside the locale's encoding on some systems.
         data = path.read_bytes()
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, name: str) -> Image:
+    """Decode a picture file's content, as ``load_image`` does; errors begin with ``name``.
+
+    Raises:
+        ImageError: ``data`` is no picture that OpenCV knows, is cut short or too small.
+    """
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as error:
-        raise ImageError(f"{path}: not a readable picture ({error.err})") from error
+        raise ImageError(f"{name}: not a readable picture ({error.err})") from error
     if data and _cut_short(data):
-        raise ImageError(f"{path}: the picture is cut short ({len(data)} bytes)")
+        raise ImageError(f"{name}: the picture is cut short ({len(data)} bytes)")
     if image is None:
-        raise ImageError(f"{path}: not a readable picture ({len(data)} bytes)")
+        raise ImageError(f"{name}: not a readable picture ({len(data)} bytes)")
     try:
         return check_image(image)
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{name}: {error}") from error
 
 
 def _cut_short(data: bytes) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .errors import ConfigError
 
-__all__ = ["check_free", "file_digest", "new_folder", "write_text"]
+__all__ = ["check_free", "file_digest", "new_folder", "write_bytes", "write_text"]
 
 
 @contextmanager
@@ -89,9 +89,14 @@ def check_free(target: Path, *, overwrite: bool = False) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Replace ``path`` by ``text`` (UTF-8) in one step."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content`` in one step."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         _sync(temporary)
         temporary.replace(path)
     finally:

@@ -13,7 +13,6 @@ from torch import nn
 from runtime.preprocess import InputSpec
 from runtime.schema import Head, HeadKind, Schema
 from runtime.scores import OperatingPoint
-from train.backbones.resnet18 import ResNet18Config
 from train.checkpoint import Checkpoint, save_checkpoint
 from train.network import Network, NetworkConfig, build
 
@@ -29,9 +28,7 @@ SCHEMA = Schema(
 
 
 def tiny_config(pool: str = "columns", width: int = 16) -> NetworkConfig:
-    return NetworkConfig(
-        resnet18=ResNet18Config(width=width, last_width=2 * width, last_stride=(2, 1)), pool=pool
-    )
+    return NetworkConfig(sizes={"width": width, "last_width": 2 * width}, pool=pool)
 
 
 def tiny_network(pool: str = "columns", *, width: int = 16, seed: int = 0) -> Network:

@@ -13,7 +13,9 @@ from train.optim import OptimConfig
 
 __all__ = ["NO_CHANGES", "lamps_config", "quick_loop", "write_schema"]
 
-NO_CHANGES = AugmentConfig(geometry=0, colour=0, blur=0, noise=0, erase=0)
+NO_CHANGES = AugmentConfig(
+    geometry=0, tilt=0, colour=0, light=0, erase=0, blur=0, noise=0, resolution=0, jpeg=0
+)
 
 
 def quick_loop(steps: int = 8, **changes: object) -> LoopConfig:

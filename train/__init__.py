@@ -2,4 +2,4 @@
 
 from benchmarks.command import require_packages
 
-require_packages("train", "torch", "safetensors", "tyro", "PIL")
+require_packages("train", "torch", "safetensors", "tyro", "PIL", "kornia")

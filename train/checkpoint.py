@@ -23,7 +23,7 @@ from runtime.scores import OperatingPoint
 from runtime.staging import file_digest, new_folder
 from runtime.strict import StrictObject
 
-from .network import ChannelPlan, Network, NetworkConfig, build, channel_plan
+from .network import ChannelPlan, Channels, Network, NetworkConfig, build, channel_plan
 
 __all__ = ["QUANTISED_FILE", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
@@ -59,9 +59,13 @@ class Checkpoint:
         """Rebuild the network and fill it, ready to evaluate.
 
         Raises:
-            CheckpointError: weights and channel plan do not fit each other.
+            CheckpointError: weights and channel plan do not fit each other, or the network is of
+                the user's own and its module cannot be imported.
         """
-        network = build(self.schema, self.input, self.network, self.channels)
+        try:
+            network = build(self.schema, self.input, self.network, self.channels)
+        except ConfigError as error:
+            raise CheckpointError(f"{self.folder}: {error}") from error
         try:
             weights = load_file(self.folder / WEIGHTS_FILE)
             network.load_state_dict(weights, strict=True)
@@ -191,7 +195,7 @@ def _parse(folder: Path, value: object) -> Checkpoint:
         plan = item.optional_mapping("channels")
         if plan is not None:
             with StrictObject(plan, "channels", ConfigError) as layers:
-                channels = {name: _pair(layers.integers(name), name) for name in plan}
+                channels = {name: _channels(layers.integers(name), name) for name in plan}
         schema = Schema.from_object(item.mapping("schema"))
         operating = OperatingPoint.from_object(item.mapping("operating"))
         operating.check_schema(schema)
@@ -208,10 +212,13 @@ def _parse(folder: Path, value: object) -> Checkpoint:
         )
 
 
-def _pair(values: tuple[int, ...], name: str) -> tuple[int, int]:
-    if len(values) != 2:
-        raise ConfigError(f"channels[{name!r}] must be [inputs, outputs], got {list(values)}")
-    return (values[0], values[1])
+def _channels(values: tuple[int, ...], name: str) -> Channels:
+    # Headlight 0.1 wrote pairs: it knew no grouped convolutions.
+    if len(values) not in (2, 3):
+        raise ConfigError(
+            f"channels[{name!r}] must be [inputs, outputs, groups], got {list(values)}"
+        )
+    return Channels(*values)
 
 
 def _check_digest(path: Path, expected: str) -> None:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import tyro
 
+from runtime.errors import ConfigError
+
+from .data import CACHE_MB
 from .loop import LoopConfig
 from .network import NetworkConfig
 
@@ -15,16 +18,21 @@ __all__ = ["FitConfig"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitConfig:
-    """Train a network on labelled crops."""
+    """Train a network on labelled crops.
+
+    Raises:
+        ConfigError: a time limit that is not positive.
+    """
 
     data: tuple[Path, ...] = tyro.MISSING
-    """Training lists or trees."""
+    """Training lists, tables, trees or tar shards."""
     validation: tuple[Path, ...] = tyro.MISSING
-    """Validation lists or trees: choose the best weights, fit temperatures and thresholds."""
+    """Validation data of the same kinds: chooses weights, temperatures and thresholds."""
     output: Path = tyro.MISSING
     """Checkpoint folder to make. An interrupted run waits in OUTPUT.run and goes on from there."""
     schema: str = tyro.MISSING
-    """Built-in schema, JSON file, or derive:labels / derive:colour,garment from the labels."""
+    """Built-in schema, JSON file, or derived from the labels: derive:labels, derive:colour,garment
+    or, with + for a head that takes several labels, derive:colour,tags+."""
     repeats: tuple[int, ...] = ()
     """How often an epoch shows each of --data; once where not given."""
     init: Path | None = None
@@ -37,7 +45,15 @@ class FitConfig:
     loop: LoopConfig = field(default_factory=LoopConfig)
     threads: int = 0
     """Threads of torch; 0 for one per core."""
+    rank_timeout_s: float = 600.0
+    """Under torchrun: how long a process waits for the others, s; longer than a validation."""
+    cache_mb: int = CACHE_MB
+    """Memory for decoded crops, MiB; those beyond it are decoded whenever they are needed."""
     skip_bad: bool = False
     """Leave bad rows out instead of failing."""
     overwrite: bool = False
     """Replace an existing OUTPUT."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rank_timeout_s < float("inf"):
+            raise ConfigError(f"need rank_timeout_s > 0, got {self.rank_timeout_s}")

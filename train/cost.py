@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from runtime.preprocess import InputSpec
 
-from .network import ChannelPlan, channel_plan
+from .network import ChannelPlan, Channels, channel_plan
 
 __all__ = ["CostModel", "count_macs", "count_parameters"]
 
@@ -25,12 +25,9 @@ class _Layer:
     """Parameters per output channel: bias, or scale and shift."""
     positions: int
     """Outputs per channel for one image."""
-    groups: int
-    depthwise: bool
 
-    def weights(self, inputs: int, outputs: int) -> int:
-        groups = inputs if self.depthwise else self.groups
-        return self.taps * outputs * inputs // groups
+    def weights(self, channels: Channels) -> int:
+        return self.taps * channels.outputs * channels.inputs // channels.groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +55,7 @@ class CostModel:
     def parameters(self, plan: ChannelPlan) -> int:
         """Number of parameters with the channels of ``plan``."""
         own = sum(
-            layer.weights(*plan[name]) + layer.vectors * plan[name][1]
+            layer.weights(plan[name]) + layer.vectors * plan[name].outputs
             for name, layer in self.layers.items()
         )
         return own + self.other
@@ -66,7 +63,7 @@ class CostModel:
     def macs(self, plan: ChannelPlan) -> int:
         """Multiply-accumulates of convolutions and linear layers for one image."""
         return sum(
-            layer.weights(*plan[name]) * layer.positions for name, layer in self.layers.items()
+            layer.weights(plan[name]) * layer.positions for name, layer in self.layers.items()
         )
 
 
@@ -86,12 +83,16 @@ def count_macs(network: nn.Module, spec: InputSpec) -> int:
 def _positions(network: nn.Module, spec: InputSpec) -> dict[str, int]:
     found: dict[str, int] = {}
 
-    def note(name: str, output: Tensor) -> None:
-        # (1, C, H, W) of a convolution, (1, K) of a linear layer; a layer used twice costs twice.
-        found[name] = found.get(name, 0) + output[0, 0].numel()
+    def note(name: str, output: Tensor, channels: int) -> None:
+        # One image, so (1, C, H, W), (1, K) or (1, T, K); a layer used twice costs twice.
+        found[name] = found.get(name, 0) + output.numel() // channels
 
     hooks = [
-        layer.register_forward_hook(lambda _, __, output, name=name: note(name, output))
+        layer.register_forward_hook(
+            lambda _, __, output, name=name, channels=layer.weight.shape[0]: note(
+                name, output, channels
+            )
+        )
         for name, layer in network.named_modules()
         if isinstance(layer, (nn.Conv2d, nn.Linear))
     ]
@@ -108,18 +109,8 @@ def _positions(network: nn.Module, spec: InputSpec) -> dict[str, int]:
 
 def _describe(layer: nn.Module, positions: int) -> _Layer:
     if isinstance(layer, nn.Conv2d):
-        return _Layer(
-            taps=layer.kernel_size[0] * layer.kernel_size[1],
-            vectors=int(layer.bias is not None),
-            positions=positions,
-            groups=layer.groups,
-            depthwise=layer.groups == layer.in_channels and layer.groups > 1,
-        )
-    linear = isinstance(layer, nn.Linear)
-    return _Layer(
-        taps=int(linear),
-        vectors=int(layer.bias is not None) if linear else 2,
-        positions=positions,
-        groups=1,
-        depthwise=False,
-    )
+        taps = layer.kernel_size[0] * layer.kernel_size[1]
+        return _Layer(taps=taps, vectors=int(layer.bias is not None), positions=positions)
+    if isinstance(layer, nn.Linear):
+        return _Layer(taps=1, vectors=int(layer.bias is not None), positions=positions)
+    return _Layer(taps=0, vectors=len(list(layer.parameters())), positions=positions)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,23 +17,36 @@ import torch
 from torch import Tensor
 
 from benchmarks.command import say
-from benchmarks.labelled import LabelledCrops, Targets, read_labelled
+from benchmarks.labelled import LabelledCrops, Targets
+from benchmarks.texts import Texts
 from runtime.arrays import Images
 from runtime.errors import ConfigError, DataError
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema
 
-from .augment import AugmentConfig, augment
+from .crop_store import MIB, read_sources
+from .sampling import EpochOrders, SamplingConfig
 
-__all__ = ["Batch", "CropSet", "as_tensors", "load_crops", "training_batches"]
+__all__ = [
+    "CACHE_MB",
+    "Batch",
+    "CropSet",
+    "as_tensors",
+    "load_crops",
+    "load_sets",
+    "training_batches",
+]
 
+CACHE_MB = 2048
+"""Memory for crops where nothing else is asked for, MiB."""
 _AHEAD = 3
 """Batches prepared while the network works on one."""
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One training step's samples."""
+    """One training step's samples, not augmented."""
 
     images: Tensor
     """(N, H, W, 3) uint8 BGR."""
@@ -39,20 +54,52 @@ class Batch:
     """Choice head to (N,) int64, labels head to (N, K) int64; -1 where missing."""
 
 
+class Store(Protocol):
+    """Where a ``CropSet`` has its pictures from."""
+
+    @property
+    def cached_bytes(self) -> int:
+        """Memory that crops are kept in."""
+        ...
+
+    def images_at(self, index: npt.NDArray[np.int64]) -> Images:
+        """Return the crops at ``index`` at the input size."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CropSet:
-    """Crops in memory at the input size, with their truth."""
+    """N checked crops with their truth; pictures are read when they are needed."""
 
-    images: Images
+    store: Store
     targets: Targets
     texts: Sequence[str]
+    """N label columns."""
+    paths: Sequence[Path]
+    """N pictures; one in a tar shard is called by the shard's path and the member's name."""
     order: npt.NDArray[np.int64]
     """Sample indices of one epoch; a sample stands in it as often as its source is repeated."""
     digest: str
     """SHA-256 over the sources' names, labels and repeats."""
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.texts)
+
+    def images_at(self, index: npt.NDArray[np.int64]) -> Images:
+        """Return the crops at ``index``: (len(index), height, width, 3) uint8, at the input size.
+
+        Raises:
+            DataError: a picture vanished or changed since it was checked.
+        """
+        return self.store.images_at(index)
+
+    def image_batches(self, batch: int) -> Iterator[Images]:
+        """Yield all crops in order, ``batch`` at a time, the next ones read meanwhile."""
+
+        def read(start: int) -> Images:
+            return self.images_at(np.arange(start, min(start + batch, len(self))))
+
+        return _prepared(read, range(0, len(self), batch), ahead=2)
 
 
 def load_crops(
@@ -62,44 +109,80 @@ def load_crops(
     *,
     repeats: Sequence[int] = (),
     skip_bad: bool = False,
+    cache_mb: int = CACHE_MB,
 ) -> CropSet:
-    """Read labelled sources into memory.
+    """Read and check labelled sources.
 
     Args:
-        sources: Lists or trees (``benchmarks.labelled``).
+        sources: Lists, tables, trees or tar shards (``benchmarks.labelled``).
         schema: What their labels must fit.
         spec: Size to bring the crops to.
         repeats: How often an epoch shows each source's samples; once where not given.
         skip_bad: Leave bad rows out, told on stderr, instead of failing.
+        cache_mb: Memory for crops, MiB; those beyond it are decoded whenever they are needed.
 
     Raises:
         DataError: no source, or one without samples or with bad rows.
-        ConfigError: repeats and sources differ in number, or a repeat is below 1.
+        ConfigError: repeats and sources differ in number, a repeat is below 1 or the cache below 0.
     """
     if not sources:
-        raise DataError("no labelled lists or trees were given; name at least one")
+        raise DataError("no labelled lists or trees were given")
     repeats = repeats or [1] * len(sources)
-    if len(repeats) != len(sources) or any(count < 1 for count in repeats):
+    if len(repeats) != len(sources) or min(repeats) < 1:
         raise ConfigError(
             f"expected one repeat >= 1 for each of the {len(sources)} sources, got {list(repeats)}"
         )
-    parts = [read_labelled(source, schema, skip_bad=skip_bad) for source in sources]
+    if cache_mb < 0:
+        raise ConfigError(f"--cache-mb must be >= 0, got {cache_mb}")
+    most_shown = sorted(range(len(sources)), key=lambda number: -repeats[number])
+    parts, store = read_sources(
+        sources, schema, spec, first=most_shown, cache_mb=cache_mb, skip_bad=skip_bad
+    )
     for part in parts:
-        if part.bad_rows:
-            count, first = len(part.bad_rows), part.bad_rows[0]
-            say(f"{part.source}: left out {count} bad rows; the first: {first}")
+        _tell(part)
     starts = np.cumsum([0, *map(len, parts)])
     order = [
         np.tile(np.arange(start, start + len(part)), count)
         for start, part, count in zip(starts, parts, repeats, strict=False)
     ]
+    texts = Texts()
+    for part in parts:
+        texts.extend(part.texts)
     return CropSet(
-        images=np.concatenate([part.fitted(spec) for part in parts]),
-        targets=_joined([part.targets for part in parts]),
-        texts=[text for part in parts for text in part.texts],
+        store=store,
+        targets=Targets.joined([part.targets for part in parts]),
+        texts=texts,
+        paths=store.pictures,
         order=np.concatenate(order),
         digest=_digest(parts, repeats),
     )
+
+
+def load_sets(
+    data: Sequence[Path],
+    validation: Sequence[Path],
+    schema: Schema,
+    spec: InputSpec,
+    *,
+    repeats: Sequence[int] = (),
+    skip_bad: bool = False,
+    cache_mb: int = CACHE_MB,
+) -> tuple[CropSet, CropSet]:
+    """Read training and validation sources as ``load_crops`` does; both share one cache.
+
+    The training crops, which are needed more often, fill it first.
+    """
+    crops = load_crops(data, schema, spec, repeats=repeats, skip_bad=skip_bad, cache_mb=cache_mb)
+    left = cache_mb - -(-crops.store.cached_bytes // MIB)
+    return crops, load_crops(validation, schema, spec, skip_bad=skip_bad, cache_mb=left)
+
+
+def _tell(part: LabelledCrops) -> None:
+    if part.note:
+        say(f"{part.source}: {part.note}")
+    if part.bad_rows:
+        count, first = len(part.bad_rows), part.bad_rows[0]
+        say(f"{part.source}: left out {count} bad rows; the first: {first}")
 
 
 def _digest(parts: Sequence[LabelledCrops], repeats: Sequence[int]) -> str:
@@ -107,56 +190,62 @@ def _digest(parts: Sequence[LabelledCrops], repeats: Sequence[int]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _joined(parts: Sequence[Targets]) -> Targets:
-    return Targets(
-        {name: np.concatenate([p.choices[name] for p in parts]) for name in parts[0].choices},
-        {name: np.concatenate([p.labels[name] for p in parts]) for name in parts[0].labels},
-    )
-
-
 def training_batches(
-    crops: CropSet, config: AugmentConfig, *, batch: int, seed: int, start: int
+    crops: CropSet,
+    sampling: SamplingConfig,
+    *,
+    batch: int,
+    seed: int,
+    start: int,
+    rank: int = 0,
+    ranks: int = 1,
 ) -> Generator[Batch, None, None]:
     """Yield the batches of steps ``start``, ``start + 1``, ... without end.
 
-    Every epoch is a fresh permutation drawn from (seed, epoch), and every sample is changed by a
-    generator of its own drawn from (seed, epoch, place): a batch depends on its step alone.
+    The samples of all epochs form one sequence, of which step s takes the places from s * batch;
+    a process takes its share of these. So a batch depends on its step alone, and several
+    processes together see what one would.
+
+    Args:
+        crops: What to draw from.
+        sampling: How often rare classes are shown.
+        batch: Samples per step of all processes together.
+        seed: Of the order.
+        start: First step.
+        rank: This process, from 0.
+        ranks: Number of processes.
+
+    Raises:
+        ConfigError: ``sampling`` names heads that do not exist, or there are more processes than
+            samples in a batch.
     """
-    with ThreadPoolExecutor(1) as pool:  # OpenCV and numpy leave the interpreter lock
-        step = start
-        waiting = [
-            pool.submit(_prepare, crops, config, batch, seed, step + i) for i in range(_AHEAD)
-        ]
+    if not 0 <= rank < ranks <= batch:
+        raise ConfigError(f"a batch of {batch} cannot be shared among {ranks} processes ({rank=})")
+    orders = EpochOrders(crops.targets, crops.order, sampling, seed=seed)
+
+    def prepare(step: int) -> Batch:
+        first, last = (step * batch + part * batch // ranks for part in (rank, rank + 1))
+        index = orders.samples(first, last)
+        images = torch.from_numpy(crops.images_at(index))
+        return Batch(images, as_tensors(crops.targets.take(index)))
+
+    return _prepared(prepare, itertools.count(start), ahead=_AHEAD)
+
+
+def _prepared(
+    work: Callable[[int], ResultT], numbers: Iterable[int], *, ahead: int
+) -> Generator[ResultT, None, None]:
+    """Yield ``work`` of each number in order, some of them done in advance by a thread."""
+    coming = iter(numbers)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(work, number) for number in itertools.islice(coming, ahead))
         try:
-            while True:
-                yield waiting.pop(0).result()
-                waiting.append(pool.submit(_prepare, crops, config, batch, seed, step + _AHEAD))
-                step += 1
+            while waiting:
+                yield waiting.popleft().result()
+                waiting.extend(pool.submit(work, number) for number in itertools.islice(coming, 1))
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _prepare(crops: CropSet, config: AugmentConfig, batch: int, seed: int, step: int) -> Batch:
-    size = len(crops.order)
-    places = np.arange(step * batch, (step + 1) * batch)
-    index = np.empty(batch, np.int64)
-    for epoch in np.unique(places // size):
-        inside = places // size == epoch
-        order = _epoch_order(crops, seed, int(epoch))
-        index[inside] = order[places[inside] % size]
-    images = np.stack(
-        [
-            augment(crops.images[i], config, np.random.default_rng((seed, 1, int(place))))
-            for i, place in zip(index, places, strict=True)
-        ]
-    )
-    return Batch(torch.from_numpy(images), as_tensors(crops.targets.take(index)))
-
-
-@lru_cache(maxsize=2)
-def _epoch_order(crops: CropSet, seed: int, epoch: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch)).permutation(crops.order)
 
 
 def as_tensors(targets: Targets) -> dict[str, Tensor]:

@@ -1,9 +1,14 @@
-"""Train a network: ``python -m train.fit plates --data A B --validation C --output DIR``."""
+"""Train a network: ``python -m train.fit cn-plate --data A B --validation C --output DIR``.
+
+In several processes: ``torchrun --nproc-per-node 2 -m train.fit ...`` (``train.parallel``).
+"""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,79 +25,117 @@ from runtime.staging import check_free
 from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .config import FitConfig
 from .curves import draw_curves
-from .data import CropSet, load_crops
+from .data import CropSet, load_sets
 from .labels import resolve_schema
 from .lineage import lineage_entry, plain
-from .loop import run_training
-from .network import build
+from .loop import TrainingResult, run_training
+from .network import Network, build
+from .parallel import current_ranks, joined_ranks
 from .recipes import RECIPES
 
 __all__ = ["fit", "main"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What is trained, on what."""
+
+    config: FitConfig
+    schema: Schema
+    spec: InputSpec
+    start: Checkpoint | None
+    crops: CropSet
+    validation: CropSet
+
+    @property
+    def run(self) -> Path:
+        return self.config.output.with_name(self.config.output.name + ".run")
+
+
 def fit(config: FitConfig) -> Checkpoint:
-    """Train as ``config`` says and write a checkpoint.
+    """Train as ``config`` says and write a checkpoint; of several processes, all call this.
 
     Raises:
         HeadlightError: bad options, data, or an unfinished run of other settings.
         KeyboardInterrupt: interrupted; the same call goes on.
     """
+    ranks = current_ranks()
     check_free(config.output, overwrite=config.overwrite)
     check_matplotlib()
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    schema = resolve_schema(config.schema, (*config.data, *config.validation))
-    spec = InputSpec(height=config.imgsz[0], width=config.imgsz[1], resize=config.resize)
-    start = _start(config, schema, spec)
-    crops = load_crops(config.data, schema, spec, repeats=config.repeats, skip_bad=config.skip_bad)
-    validation = load_crops(config.validation, schema, spec, skip_bad=config.skip_bad)
-    say(f"{len(crops)} training crops, {len(validation)} validation crops, schema {schema.name}")
+    task = _open(config)
+    start = task.start
     torch.manual_seed(config.loop.seed)
-    network = start.build() if start else build(schema, spec, config.network)
-    run = config.output.with_name(config.output.name + ".run")
+    network = start.build() if start else build(task.schema, task.spec, config.network)
     result = run_training(
         network,
-        schema,
-        crops,
-        validation,
+        task.schema,
+        task.crops,
+        task.validation,
         config.loop,
-        run,
+        task.run,
         identity={
             "network": plain(config.network),
-            "schema": schema.to_object(),
-            "input": spec.to_object(),
+            "schema": task.schema.to_object(),
+            "input": task.spec.to_object(),
             "init": start.digest if start else None,
         },
         title=f"fit {config.output.name}",
     )
-    metrics = {
-        "exact": result.evaluation.exact,
-        "heads": dict(result.evaluation.head_accuracy),
-        "best_step": result.best_step,
-        "history": list(result.history),
-    }
-    checkpoint = save_checkpoint(
+    checkpoint = None
+    if ranks.main:
+        checkpoint = _write(task, network, result)
+        shutil.rmtree(task.run)
+    ranks.wait()
+    return checkpoint or load_checkpoint(config.output)
+
+
+def _open(config: FitConfig) -> _Task:
+    schema = resolve_schema(config.schema, (*config.data, *config.validation))
+    spec = InputSpec(height=config.imgsz[0], width=config.imgsz[1], resize=config.resize)
+    start = _start(config, schema, spec)
+    crops, validation = load_sets(
+        config.data,
+        config.validation,
+        schema,
+        spec,
+        repeats=config.repeats,
+        skip_bad=config.skip_bad,
+        cache_mb=config.cache_mb,
+    )
+    say(f"{len(crops)} training crops, {len(validation)} validation crops, schema {schema.name}")
+    return _Task(config, schema, spec, start, crops, validation)
+
+
+def _write(task: _Task, network: Network, result: TrainingResult) -> Checkpoint:
+    config, start = task.config, task.start
+    digests = {"data": task.crops.digest, "validation": task.validation.digest}
+    return save_checkpoint(
         config.output,
         network,
-        schema=schema,
-        spec=spec,
+        schema=task.schema,
+        spec=task.spec,
         config=start.network if start else config.network,
         slimmed=start is not None and start.channels is not None,
         operating=fit_operating_point(
-            schema,
+            task.schema,
             result.evaluation.logits,
-            validation.targets,
-            fitted_on=_origin(config, validation),
+            task.validation.targets,
+            fitted_on=_origin(config, task.validation),
         ),
-        metrics=metrics,
+        metrics={
+            "exact": result.evaluation.exact,
+            "heads": dict(result.evaluation.head_accuracy),
+            "best_step": result.best_step,
+            "history": list(result.history),
+        },
         lineage={
             **(start.lineage if start else {}),
-            "fit": lineage_entry(config, {"data": crops.digest, "validation": validation.digest}),
+            "fit": lineage_entry(config, digests),
         },
         extra_files={"curves.png": draw_curves(result.history)},
         overwrite=config.overwrite,
     )
-    shutil.rmtree(run)
-    return checkpoint
 
 
 def _start(config: FitConfig, schema: Schema, spec: InputSpec) -> Checkpoint | None:
@@ -101,8 +144,12 @@ def _start(config: FitConfig, schema: Schema, spec: InputSpec) -> Checkpoint | N
     checkpoint = load_checkpoint(config.init)
     checkpoint.require_schema(schema)
     made = checkpoint.input
-    # Heads over columns have weights for every column; averages over the height fit any height.
-    if checkpoint.network.pool == "columns" and made.width != spec.width:
+    # Columns have weights of their own for every column, attention for every place.
+    fits = {
+        "columns": made.width == spec.width,
+        "attention": (made.height, made.width) == (spec.height, spec.width),
+    }
+    if not fits.get(checkpoint.network.pool, True):
         raise ConfigError(
             f"{config.init} was trained for {made.height}x{made.width} px, asked for "
             f"{spec.height}x{spec.width}; pass --imgsz {made.height} {made.width}"
@@ -128,9 +175,11 @@ def _command_type() -> Any:
 
 
 def _work(config: FitConfig) -> int:
-    checkpoint = fit(config)
-    print(f"validation exact {checkpoint.metrics['exact']:.4f}")
-    print(f"wrote {checkpoint.folder}; next: python -m compress.slim {checkpoint.folder} --help")
+    with joined_ranks(config.rank_timeout_s):
+        checkpoint = fit(config)
+        folder = checkpoint.folder
+        print(f"validation exact {checkpoint.metrics['exact']:.4f}")
+        print(f"wrote {folder}; next: python -m compress.slim {folder} --help")
     return 0
 
 

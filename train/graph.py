@@ -10,7 +10,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -65,6 +65,8 @@ def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -
     finally:
         quiet.setLevel(level)
     model = onnx.load(path)
+    if _unfold_normalisations(model.graph):
+        onnx.save(model, path)
     onnx.checker.check_model(model, full_check=True)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     outputs = [output.name for output in model.graph.output]
@@ -73,6 +75,45 @@ def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -
             f"{path}: asked for opset {OPSET} and outputs {names}, torch wrote opset {opset} and "
             f"{outputs}; this torch version is not supported"
         )
-    leftover = [node.op_type for node in model.graph.node if node.op_type == "BatchNormalization"]
-    if leftover:
-        raise EngineError(f"{path}: {len(leftover)} BatchNorm layers were not folded")
+    foreign = {node.op_type for node in model.graph.node if node.domain not in ("", "ai.onnx")}
+    if foreign or model.functions:
+        names = sorted(foreign | {function.name for function in model.functions})
+        raise EngineError(f"{path}: the operators {names} are not standard; no engine knows them")
+
+
+def _unfold_normalisations(graph: Any) -> int:
+    """Write every BatchNorm that torch could not fold as a product and a sum; return how many.
+
+    A BatchNorm right behind a convolution was folded into it. Others, behind an addition in a
+    pre-activation network, stay: y = (x - mean) / sqrt(var + epsilon) * scale + shift is one
+    factor and one term per channel, which every engine fuses and quantises.
+    """
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    constants = {entry.name: entry for entry in graph.initializer}
+    nodes = list(graph.node)
+    found = [node for node in nodes if node.op_type == "BatchNormalization"]
+    for node in found:
+        source, *names = node.input
+        scale, shift, mean, variance = (
+            numpy_helper.to_array(constants[name]).astype(np.float64) for name in names
+        )
+        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+        factor = scale / np.sqrt(variance + epsilon)
+        product = f"{node.output[0]}/scaled"
+        new = []
+        for kind, values, inputs, output in (
+            ("Mul", factor, source, product),
+            ("Add", shift - mean * factor, product, node.output[0]),
+        ):
+            # (C, 1, 1) spreads over a feature map (N, C, h, w).
+            array = values.astype(np.float32).reshape(-1, 1, 1)
+            name = f"{output}/{kind.lower()}"
+            graph.initializer.append(numpy_helper.from_array(array, name))
+            new.append(helper.make_node(kind, [inputs, name], [output], name=name))
+        place = nodes.index(node)
+        nodes[place : place + 1] = new
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return len(found)

@@ -1,37 +1,17 @@
-"""The one head module of every network: a linear layer per schema head on pooled features."""
+"""The one head module of every network: a pool, and a linear layer per schema head."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from runtime.errors import ConfigError
 from runtime.schema import Schema
 
-__all__ = ["POOLS", "Heads", "pool_features"]
+from .pooling import Attention, Pool
 
-POOLS: Final = ("columns", "global")
-
-
-def pool_features(features: Tensor, pool: str) -> Tensor:
-    """Pool a feature map to one vector per sample.
-
-    Args:
-        features: (N, C, h, w).
-        pool: ``columns`` averages over the height and keeps the w columns, so that a head can
-            look at its place in a text: (N, C * w). ``global`` averages over both: (N, C).
-
-    Raises:
-        ConfigError: ``pool`` is unknown.
-    """
-    if pool == "columns":
-        return features.mean(2).flatten(1)
-    if pool == "global":
-        return features.mean((2, 3))
-    raise ConfigError(f"pool {pool!r} is unknown; use one of {POOLS}")
+__all__ = ["FusedHeads", "Heads"]
 
 
 def _key(name: str) -> str:
@@ -40,13 +20,14 @@ def _key(name: str) -> str:
 
 
 class Heads(nn.Module):
-    """One linear layer per head."""
+    """One linear layer per head, on what the pool shows it."""
 
-    def __init__(self, schema: Schema, features: int) -> None:
+    def __init__(self, schema: Schema, pool: Pool) -> None:
         super().__init__()
+        self.pool = pool
         self._keys = {head.name: _key(head.name) for head in schema.heads}
         self.linear = nn.ModuleDict(
-            {_key(head.name): nn.Linear(features, head.size) for head in schema.heads}
+            {_key(head.name): nn.Linear(pool.inputs, head.size) for head in schema.heads}
         )
         for layer in self.layers().values():
             nn.init.normal_(layer.weight, std=0.01)
@@ -60,19 +41,42 @@ class Heads(nn.Module):
             if isinstance(layer := self.linear[key], nn.Linear)
         }
 
-    def forward(self, pooled: Tensor) -> dict[str, Tensor]:
-        """(N, features) to head name: (N, K) logits."""
-        return {name: layer(pooled) for name, layer in self.layers().items()}
+    def readers(self) -> Mapping[str, int]:
+        """Layers that read the feature map, by name within this module, to inputs per channel."""
+        found = {f"linear.{key}": self.pool.per_channel for key in self._keys.values()}
+        return {"pool.score": 1, **found} if isinstance(self.pool, Attention) else found
 
-    def fused(self) -> tuple[nn.Linear, list[int]]:
-        """Return one linear layer that computes all heads at once, and the heads' sizes.
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """(N, C, h, w) to head name: (N, K) logits."""
+        pooled = self.pool(features)
+        return {
+            name: layer(self.pool.of_head(pooled, place))
+            for place, (name, layer) in enumerate(self.layers().items())
+        }
 
-        Engines run one wide layer faster than ten narrow ones.
-        """
-        layers = list(self.layers().values())
-        sizes = [layer.out_features for layer in layers]
-        fused = nn.Linear(layers[0].in_features, sum(sizes))
+
+class FusedHeads(nn.Module):
+    """Trained heads as engines run them fastest, logits in schema order.
+
+    Where all heads look at the same they become one linear layer: engines run one wide layer
+    faster than ten narrow ones.
+    """
+
+    def __init__(self, heads: Heads) -> None:
+        super().__init__()
+        self.heads = heads
+        layers = list(heads.layers().values())
+        self.sizes = [layer.out_features for layer in layers]
+        self.fused: nn.Linear | None = None
+        if isinstance(heads.pool, Attention):
+            return
+        self.fused = nn.Linear(layers[0].in_features, sum(self.sizes))
         with torch.no_grad():
-            fused.weight.copy_(torch.cat([layer.weight for layer in layers]))
-            fused.bias.copy_(torch.cat([layer.bias for layer in layers]))
-        return fused, sizes
+            self.fused.weight.copy_(torch.cat([layer.weight for layer in layers]))
+            self.fused.bias.copy_(torch.cat([layer.bias for layer in layers]))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """(N, C, h, w) to one (N, K) logits per head."""
+        if self.fused is None:
+            return tuple(self.heads(features).values())
+        return torch.split(self.fused(self.heads.pool(features)), self.sizes, dim=1)

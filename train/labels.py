@@ -13,49 +13,73 @@ from runtime.schema import Head, HeadKind, Schema, load_schema
 __all__ = ["resolve_schema"]
 
 _DERIVE: Final = "derive:"
+_LABELS_MARK: Final = "+"
+_REPORTED_ROWS: Final = 20
 
 
 def resolve_schema(name: str, sources: Sequence[Path]) -> Schema:
     """Return a schema by name, from a JSON file, or derived from labels.
 
     Args:
-        name: A built-in name, a file, ``derive:labels`` (one labels head of all parts of the
-            labels) or ``derive:colour,garment`` (one choice head per comma-separated part).
+        name: A built-in name, a file, or ``derive:`` and the heads to make, in the order of the
+            fields of the label column; in tables and JSON labels they are found by name. ``+``
+            after a name makes a labels head, else it is a choice head: ``derive:colour,garment``,
+            ``derive:gender,season,tags+``. ``derive:labels`` is short for ``derive:labels+``.
         sources: Where the labels stand, if they are needed.
 
     Raises:
-        SchemaError: the name is none of these.
+        SchemaError: the name is none of these, or a head would have too few labels.
         DataError: labels with another number of parts than heads were asked for.
     """
     if not name.startswith(_DERIVE):
         return load_schema(name)
-    rows = [row for source in sources for row in label_columns(source)]
-    if not rows:
-        raise DataError(f"no labels in {', '.join(map(str, sources))} to derive a schema from")
-    names = [part.strip() for part in name.removeprefix(_DERIVE).split(",")]
-    if names == ["labels"]:
-        named = (label for _, text in rows for label in split_labels(text, commas=True))
-        labels = sorted({label for label in named if label})
-        return Schema(
-            name="derived", heads=(Head(name="labels", kind=HeadKind.LABELS, labels=tuple(labels)),)
-        )
-    return Schema(name="derived", heads=_choice_heads(names, rows))
-
-
-def _choice_heads(names: Sequence[str], rows: Sequence[tuple[str, str]]) -> tuple[Head, ...]:
-    wrong = [f"{where}: {text!r}" for where, text in rows if text.count(",") != len(names) - 1]
-    if wrong:
-        shown = "\n  ".join(wrong[:20])
-        raise DataError(
-            f"{len(wrong)} of {len(rows)} labels do not have {len(names)} parts, one for each of "
-            f"{list(names)}:\n  {shown}"
-        )
-    parts = [[part.strip() for part in text.split(",")] for _, text in rows]
-    columns = [sorted({row[index] for row in parts} - {""}) for index in range(len(names))]
-    few = [name for name, labels in zip(names, columns, strict=True) if len(labels) < 2]
+    marked = [part.strip() for part in name.removeprefix(_DERIVE).split(",")]
+    if marked == ["labels"]:
+        marked = [f"labels{_LABELS_MARK}"]
+    names = [part.removesuffix(_LABELS_MARK).strip() for part in marked]
+    several = [part.endswith(_LABELS_MARK) for part in marked]
+    found = _labels_found(names, several, sources)
+    few = [
+        name
+        for name, many, labels in zip(names, several, found, strict=True)
+        if len(labels) < (1 if many else 2)
+    ]
     if few:
         raise SchemaError(f"heads {few} have fewer than two different labels in the data")
-    return tuple(
-        Head(name=name, kind=HeadKind.CHOICE, labels=tuple(labels))
-        for name, labels in zip(names, columns, strict=True)
-    )
+    kinds = [HeadKind.LABELS if many else HeadKind.CHOICE for many in several]
+    heads = [
+        Head(name=name, kind=kind, labels=tuple(sorted(labels)))
+        for name, kind, labels in zip(names, kinds, found, strict=True)
+    ]
+    return Schema(name="derived", heads=tuple(heads))
+
+
+def _labels_found(
+    names: Sequence[str], several: Sequence[bool], sources: Sequence[Path]
+) -> Sequence[set[str]]:
+    """Return the labels that occur in each field.
+
+    Raises:
+        DataError: no rows, or rows with another number of fields.
+    """
+    alone = len(names) == 1 and several[0]  # then commas, too, split labels
+    found: list[set[str]] = [set() for _ in names]
+    rows, wrong = 0, []
+    for source in sources:
+        for where, text in label_columns(source, names):
+            rows += 1
+            parts = [text.replace(",", "|")] if alone else text.split(",")
+            if len(parts) != len(names):
+                wrong.append(f"{where}: {text!r}")
+                continue
+            for labels, many, part in zip(found, several, parts, strict=True):
+                labels |= set(split_labels(part) if many else [part.strip()]) - {""}
+    if not rows:
+        raise DataError(f"no labels in {', '.join(map(str, sources))} to derive a schema from")
+    if wrong:
+        shown = "\n  ".join(wrong[:_REPORTED_ROWS])
+        raise DataError(
+            f"{len(wrong)} of {rows} labels do not have {len(names)} parts, one for each of "
+            f"{names}:\n  {shown}"
+        )
+    return found

@@ -2,8 +2,8 @@
 
 A run lives in a folder of its own (``OUTPUT.run``) until its result is written. After an
 interruption the same command goes on from the last saved step and ends with the same weights as an
-uninterrupted run: batches and learning rates are functions of the step, and weights, optimiser
-moments and BatchNorm statistics are restored bit by bit.
+uninterrupted run: batches, changes to them and learning rates are functions of the seed and the
+step, and weights, their average, moments and histograms are restored bit by bit.
 """
 
 from __future__ import annotations
@@ -14,66 +14,32 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-import torch
-from torch import Tensor
+from torch import nn
 
 from benchmarks.command import say
-from runtime.errors import ConfigError
 from runtime.schema import Schema
 
-from .augment import AugmentConfig
+from .averaging import WeightAverage
 from .data import Batch, CropSet, training_batches
-from .losses import head_losses, total_loss
+from .loop_config import LoopConfig
+from .losses import MultiHeadLoss
 from .network import Network
-from .optim import OptimConfig, build_optimiser, learning_rate
+from .optim import build_optimiser, learning_rate
+from .parallel import Ranks, current_ranks
 from .progress import progress
 from .run_state import BEST_FILE, STATE_FILE, RunState, load_best, restore_run, save_best, save_run
 from .scoring import Evaluation, evaluate_network
+from .step import LossFunction, TrainingStep, training_device, uses_bf16
+from .synced_norm import synced_norms
 
 __all__ = ["LoopConfig", "TrainingResult", "run_training"]
 
 _SAVE_EVERY_S: Final = 120.0
-
-LossFunction = Callable[[Batch, Mapping[str, Tensor]], Tensor]
-"""(batch, logits) to the scalar to minimise."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoopConfig:
-    """Length, rhythm and arithmetic of a training.
-
-    Raises:
-        ConfigError: a count below 1 or an unknown precision.
-    """
-
-    steps: int = 10_000
-    """Optimiser steps."""
-    batch: int = 64
-    """Crops per step."""
-    validate_every: int = 500
-    """Steps between two validations; the last step always validates."""
-    label_smoothing: float = 0.0
-    """Share of the target spread over all labels, in [0, 1)."""
-    seed: int = 0
-    """Of weights, order and augmentation."""
-    precision: str = "auto"
-    """``fp32``, ``bf16``, or ``auto``: bf16 where the processor multiplies it natively."""
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-
-    def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.validate_every) < 1:
-            raise ConfigError("steps, batch and validate_every must be >= 1")
-        if self.precision not in ("auto", "fp32", "bf16") or not 0 <= self.label_smoothing < 1:
-            raise ConfigError(
-                "precision must be auto, fp32 or bf16 and label_smoothing in [0, 1), got "
-                f"{self.precision!r} and {self.label_smoothing}"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +47,8 @@ class TrainingResult:
     """What a finished training leaves; the network holds the best weights."""
 
     history: Sequence[Mapping[str, Any]]
-    """One row per validation: step, lr, loss, exact and accuracy per head."""
+    """One row per validation: step, seconds, lr, loss, validation_loss, exact and accuracy per
+    head. Of several processes, only rank 0 has all of them."""
     best_step: int
     evaluation: Evaluation
     """Of the best weights, on the validation crops."""
@@ -113,47 +80,52 @@ def run_training(
         folder: Where the run's state lives; made if absent.
         identity: What, beside the config and data, makes this run this run; a state saved under
             another identity is refused.
-        loss_function: Replaces the heads' own loss, for distillation.
-        after_step: Called with the network and the learning rate after every optimiser step.
-        observe: Returns JSON values to add to every row of the history.
+        loss_function: Replaces the heads' own loss, for distillation: a mean over the rows that it
+            is given.
+        after_step: Called with the network and the learning rate after every optimiser step; it
+            has to do the same in every process.
+        observe: Called with the validated network, the average of weights where there is one;
+            returns JSON values to add to every row of the history.
         title: Name of the progress bar.
         keep: ``best`` validation or the ``last`` step.
 
     Raises:
-        ConfigError: ``folder`` holds a run of other settings.
+        ConfigError: ``folder`` holds a run of other settings, or the loss is not finite.
         CheckpointError: its state cannot be read.
+        HeadlightError: another process of the same training ended.
         KeyboardInterrupt: after the state was saved.
     """
-    fingerprint = _fingerprint(config, crops, validation, identity)
-    network.to(_device())
+    ranks, device = current_ranks(), training_device()
+    network.to(device)
+    ranks.share_weights(network)
+    epoch = crops.targets.take(crops.order) if config.loss.uses_frequencies() else None
+    loss = MultiHeadLoss(schema, config.loss, epoch, ranks.add).to(device)
     optimiser = build_optimiser(network, config.optim)
-    minimise = loss_function or _own_loss(schema, config)
-    with _run_folder(folder), _deferred_interrupt() as interrupted:
-        state = restore_run(folder, network, optimiser, fingerprint)
-        if state.step:
-            say(f"{folder}: going on after step {state.step}")
+    run = _Run(
+        step=TrainingStep(network, optimiser, loss, config, ranks, loss_function),
+        average=WeightAverage(network, config.ema) if config.ema else None,
+        validation=(validation, schema),
+        folder=folder,
+        fingerprint=_fingerprint(config, crops, validation, identity),
+        after_step=after_step,
+        observe=observe,
+        keep=keep,
+    )
+    with _run_folder(folder, ranks), _deferred_interrupt() as interrupted:
+        state = run.restore()
         batches = training_batches(
-            crops, config.augment, batch=config.batch, seed=config.seed, start=state.step
+            crops,
+            config.sampling,
+            batch=config.batch,
+            seed=config.seed,
+            start=state.step,
+            rank=ranks.rank,
+            ranks=ranks.count,
         )
-        saved = time.monotonic()
-        with closing(batches), progress(title, config.steps, state.step) as bar:
-            while state.step < config.steps:
-                rate = learning_rate(state.step, config.steps, config.optim)
-                began = time.monotonic()
-                loss = _step(network, optimiser, next(batches), rate, minimise, config)
-                if after_step is not None:
-                    after_step(network, rate)
-                state.add_step(loss, time.monotonic() - began)
-                bar(state.step, f"loss {loss:.3f}")
-                if state.step % config.validate_every == 0 or state.step == config.steps:
-                    _validate(network, validation, schema, state, rate, folder, keep)
-                    state.history[-1].update(observe(network) if observe else {})
-                late = time.monotonic() - saved > _SAVE_EVERY_S
-                if late or interrupted() or state.step == config.steps:
-                    save_run(folder, network, optimiser, state, fingerprint)
-                    saved = time.monotonic()
-                if interrupted() and state.step < config.steps:
-                    raise KeyboardInterrupt
+        bars = progress(title, config.steps, state.step)
+        with closing(batches), bars as bar, synced_norms(network, ranks):
+            _train(run, state, batches, bar, interrupted)
+        ranks.wait()  # for rank 0 to have written
         load_best(folder, network)
     network.cpu()
     return TrainingResult(
@@ -161,83 +133,104 @@ def run_training(
     )
 
 
-def _own_loss(schema: Schema, config: LoopConfig) -> LossFunction:
-    def loss(batch: Batch, logits: Mapping[str, Tensor]) -> Tensor:
-        each = head_losses(schema, logits, batch.targets, label_smoothing=config.label_smoothing)
-        return total_loss(schema, each)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """What happens in every step and validation, and what of it is written."""
 
-    return loss
+    step: TrainingStep
+    average: WeightAverage | None
+    validation: tuple[CropSet, Schema]
+    folder: Path
+    fingerprint: str
+    after_step: Callable[[Network, float], None] | None
+    observe: Callable[[Network], Mapping[str, Any]] | None
+    keep: str
+
+    def restore(self) -> RunState:
+        """Return where the run is, the same for all ranks."""
+        state = restore_run(self.folder, self._modules(), self.step.optimiser, self.fingerprint)
+        if state.step:
+            say(f"{self.folder}: going on after step {state.step}")
+        bf16 = uses_bf16(self.step.config.precision)
+        self.step.ranks.require_agreement(f"{self.fingerprint} {state.step} {bf16}", self.folder)
+        return state
+
+    def save(self, state: RunState) -> None:
+        """Write the state; rank 0 alone."""
+        if self.step.ranks.main:
+            save_run(self.folder, self._modules(), self.step.optimiser, state, self.fingerprint)
+
+    def _modules(self) -> dict[str, nn.Module]:
+        averages = {"average": self.average.network} if self.average else {}
+        return {"network": self.step.network, "loss": self.step.loss, **averages}
+
+    def advance(self, state: RunState, batch: Batch, rate: float) -> float:
+        """Do one step and return its loss."""
+        began = time.monotonic()
+        loss = self.step(batch, state.step, rate)
+        if self.after_step is not None:
+            self.after_step(self.step.network, rate)
+        if self.average is not None:
+            self.average.update(self.step.network, state.step + 1)
+        state.add_step(loss, time.monotonic() - began)
+        return loss
+
+    def exhausted(self, state: RunState) -> bool:
+        """Whether the last validations were all no better than an earlier one."""
+        return 0 < self.step.config.patience <= state.validations_since_best()
+
+    def validate(self, state: RunState, rate: float) -> None:
+        """Add a row to the history and keep the weights if they are the best; rank 0 alone."""
+        if not self.step.ranks.main:
+            return
+        network = self.average.network if self.average else self.step.network
+        evaluation = evaluate_network(network, *self.validation)
+        state.history.append(
+            {
+                "step": state.step,
+                "seconds": round(state.seconds, 1),
+                "lr": rate,
+                "loss": state.take_loss(),
+                "validation_loss": evaluation.loss,
+                "exact": evaluation.exact,
+                "heads": dict(evaluation.head_accuracy),
+            }
+        )
+        say(
+            f"step {state.step}: loss {state.history[-1]['loss']:.3f}, validation exact "
+            f"{evaluation.exact:.4f}, loss {evaluation.loss:.3f}, {state.seconds:.0f} s"
+        )
+        reached = (evaluation.exact, -evaluation.loss)
+        if self.keep == "last" or reached > state.best:
+            state.best, state.best_step = reached, state.step
+            save_best(self.folder, network)
+        state.history[-1].update(self.observe(network) if self.observe else {})
 
 
-def _step(
-    network: Network,
-    optimiser: torch.optim.Optimizer,
-    batch: Batch,
-    rate: float,
-    minimise: LossFunction,
-    config: LoopConfig,
-) -> float:
-    device = _device()
-    batch = Batch(batch.images.to(device), {k: v.to(device) for k, v in batch.targets.items()})
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    network.train()
-    with torch.autocast(device.type, torch.bfloat16, enabled=uses_bf16(config.precision)):
-        logits = network(batch.images)
-    loss = minimise(batch, logits)
-    value = loss.item()
-    if not value < float("inf"):  # also true for NaN
-        raise ConfigError(f"the loss became {value}; lower --loop.optim.lr or check the labels")
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(network.parameters(), config.optim.clip_norm)
-    optimiser.step()
-    return value
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def uses_bf16(precision: str) -> bool:
-    """Whether a training runs in bfloat16: asked for, or ``auto`` where the hardware has it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    able = torch.cpu.get_capabilities()
-    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
-
-
-def _validate(
-    network: Network,
-    validation: CropSet,
-    schema: Schema,
+def _train(
+    run: _Run,
     state: RunState,
-    rate: float,
-    folder: Path,
-    keep: str,
+    batches: Iterator[Batch],
+    bar: Callable[[int, str], None],
+    interrupted: Callable[[], bool],
 ) -> None:
-    evaluation = evaluate_network(network, validation, schema)
-    state.history.append(
-        {
-            "step": state.step,
-            "seconds": round(state.seconds, 1),
-            "lr": rate,
-            "loss": state.take_loss(),
-            "validation_loss": evaluation.loss,
-            "exact": evaluation.exact,
-            "heads": dict(evaluation.head_accuracy),
-        }
-    )
-    say(
-        f"step {state.step}: loss {state.history[-1]['loss']:.3f}, validation exact "
-        f"{evaluation.exact:.4f}, loss {evaluation.loss:.3f}, {state.seconds:.0f} s"
-    )
-    reached = (evaluation.exact, -evaluation.loss)
-    if keep == "last" or reached > state.best:
-        state.best, state.best_step = reached, state.step
-        save_best(folder, network)
+    config, ranks = run.step.config, run.step.ranks
+    finished, saved = run.exhausted(state), time.monotonic()
+    while state.step < config.steps and not finished:
+        rate = learning_rate(state.step, config.steps, config.optim)
+        loss = run.advance(state, next(batches), rate)
+        bar(state.step, f"loss {loss:.3f}")
+        finished = state.step == config.steps
+        if finished or state.step % config.validate_every == 0:
+            run.validate(state, rate)
+            finished = finished or ranks.total(run.exhausted(state)) > 0
+        # A signal may come to one process first: all have to stop after the same step.
+        stopping = ranks.total(interrupted()) > 0
+        if stopping or finished or time.monotonic() - saved > _SAVE_EVERY_S:
+            run.save(state)
+            saved = time.monotonic()
+        if stopping and not finished:
+            raise KeyboardInterrupt
 
 
 def _fingerprint(
@@ -250,13 +243,14 @@ def _fingerprint(
 
 
 @contextmanager
-def _run_folder(folder: Path) -> Iterator[None]:
+def _run_folder(folder: Path, ranks: Ranks) -> Iterator[None]:
     """Make the run's folder; after a failure it stays only where it holds a state to go on from."""
-    folder.mkdir(parents=True, exist_ok=True)
+    if ranks.main:
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        if not (folder / STATE_FILE).exists():
+        if ranks.main and not (folder / STATE_FILE).exists():
             (folder / BEST_FILE).unlink(missing_ok=True)
             with suppress(OSError):  # not ours alone
                 folder.rmdir()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import torch
+import tyro
 from torch import Tensor, nn
 
 from runtime.errors import CheckpointError, ConfigError
@@ -15,15 +15,45 @@ from runtime.preprocess import InputSpec
 from runtime.schema import Schema
 from runtime.strict import StrictObject
 
-from .backbones.resnet18 import ResNet18, ResNet18Config
-from .heads import POOLS, Heads, pool_features
+from .backbones import build_backbone, resolve_sizes
+from .backbones.sizes import Size, parse_sizes, size_from_json, sizes_words
+from .heads import FusedHeads, Heads
+from .pooling import POOLS, build_pool
 
-__all__ = ["ChannelPlan", "DeployedNetwork", "Network", "NetworkConfig", "build", "channel_plan"]
+__all__ = [
+    "ChannelPlan",
+    "Channels",
+    "DeployedNetwork",
+    "Network",
+    "NetworkConfig",
+    "build",
+    "channel_plan",
+]
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
-ChannelPlan = Mapping[str, tuple[int, int]]
-"""Layer name to (inputs, outputs) of every convolution, normalisation and linear layer."""
+
+class Channels(NamedTuple):
+    """Channels of one layer."""
+
+    inputs: int
+    outputs: int
+    groups: int = 1
+    """Of a convolution; as many as ``inputs`` where it is depthwise. They are written down since
+    they cannot be told from the counts: a grouped convolution may lose whole groups, or as many
+    channels from each."""
+
+
+ChannelPlan = Mapping[str, Channels]
+"""Layer name to channels of every convolution, normalisation and linear layer."""
+
+_SIZES = tyro.constructors.PrimitiveConstructorSpec[Mapping[str, Size]](
+    nargs="*",
+    metavar="NAME=VALUE",
+    instance_from_str=parse_sizes,
+    is_instance=lambda value: isinstance(value, Mapping),
+    str_from_instance=sizes_words,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,51 +61,62 @@ class NetworkConfig:
     """Everything but the schema and the input size that fixes an unslimmed network.
 
     Raises:
-        ConfigError: an unknown backbone or pool, or a standard deviation that is not positive.
+        ConfigError: an unknown backbone, size or pool, or a standard deviation that is not
+            positive.
     """
 
-    backbone: str = "resnet18"
-    """Name of the architecture."""
-    resnet18: ResNet18Config = field(default_factory=ResNet18Config)
-    """Sizes, where the backbone is ResNet-18."""
+    backbone: Annotated[str, tyro.conf.arg(name="")] = "resnet18"
+    """Architecture: a name that `python -m train.backbones` lists, package.module:factory, or
+    timm:NAME."""
+    sizes: Annotated[Mapping[str, Size], _SIZES] = field(default_factory=dict)
+    """What differs from the backbone's own defaults, e.g. width=48 last_stride=2,1; afterwards
+    it holds all of the backbone's sizes. Those of a recipe count for its own backbone only."""
     pool: str = "columns"
-    """``columns`` for texts, ``global`` for attributes."""
+    """``attention`` or ``columns`` for texts, ``global`` for attributes."""
     mean: float = 127.5
     """Subtracted from every pixel value, in grey levels."""
     std: float = 64.0
     """Divides every pixel value after that, in grey levels."""
 
     def __post_init__(self) -> None:
-        if self.backbone not in _BACKBONES:
-            raise ConfigError(f"backbone {self.backbone!r} is unknown; use {sorted(_BACKBONES)}")
+        object.__setattr__(self, "sizes", resolve_sizes(self.backbone, self.sizes))
         if self.pool not in POOLS or not self.std > 0:
             raise ConfigError(
-                f"pool must be one of {POOLS} and std > 0, got {self.pool!r} and {self.std}"
+                f"pool must be one of {tuple(POOLS)} and std > 0, got {self.pool!r} and {self.std}"
             )
 
     def to_object(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return dataclasses.asdict(self)
+        return {
+            "backbone": self.backbone,
+            "sizes": {n: list(v) if isinstance(v, tuple) else v for n, v in self.sizes.items()},
+            "pool": self.pool,
+            "mean": self.mean,
+            "std": self.std,
+        }
 
     @classmethod
     def from_object(cls, value: object) -> NetworkConfig:
-        """Parse what ``to_object`` wrote.
+        """Parse what ``to_object`` wrote, and what Headlight 0.1 wrote, which had one backbone.
 
         Raises:
-            CheckpointError: unknown or missing keys, or values of another type.
+            CheckpointError: unknown or missing keys or sizes, or values of another type.
             ConfigError: values out of range.
         """
         with StrictObject(value, "network config", CheckpointError) as item:
-            return cls(
+            older = item.optional_mapping("resnet18")
+            stored = item.mapping("sizes") if older is None else older
+            config = cls(
                 backbone=item.text("backbone"),
-                resnet18=ResNet18Config.from_object(item.mapping("resnet18")),
+                sizes={n: size_from_json(n, v, CheckpointError) for n, v in stored.items()},
                 pool=item.text("pool"),
                 mean=item.number("mean"),
                 std=item.number("std"),
             )
-
-
-_BACKBONES: Final = {"resnet18": lambda config: ResNet18(config.resnet18)}
+        missing = sorted(set(config.sizes) - set(stored))
+        if missing and older is None:
+            raise CheckpointError(f"network config: sizes {missing} are missing")
+        return config
 
 
 class Network(nn.Module):
@@ -88,20 +129,19 @@ class Network(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(config.mean), persistent=False)
         self.register_buffer("std", torch.tensor(config.std), persistent=False)
-        self.pool = config.pool
-        self.backbone = _BACKBONES[config.backbone](config)
+        self.backbone = build_backbone(config.backbone, config.sizes)
         with torch.no_grad():
             self.eval()
-            image = torch.zeros((1, *spec.shape), dtype=torch.uint8)
-            features = self.features(image).shape[1]
+            features = self.features(torch.zeros((1, *spec.shape), dtype=torch.uint8))
             self.train()
-        self.heads = Heads(schema, features)
+        self.heads = Heads(schema, build_pool(config.pool, schema, features))
 
     def features(self, images: Tensor) -> Tensor:
-        """(N, H, W, 3) uint8 to pooled features (N, F)."""
+        """(N, H, W, 3) uint8 to the backbone's feature map, (N, C, h, w)."""
         # NHWC memory seen as NCHW: convolutions run on it as it lies.
         scaled = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return pool_features(self.backbone(scaled), self.pool)
+        features: Tensor = self.backbone(scaled)
+        return features
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """(N, H, W, 3) uint8 BGR to head name: (N, K) logits, in schema order."""
@@ -109,16 +149,17 @@ class Network(nn.Module):
 
 
 class DeployedNetwork(nn.Module):
-    """A trained network in the form that engines run fastest: all heads in one linear layer."""
+    """A trained network in the form that engines run fastest."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
-        self.fused, self.sizes = network.heads.fused()
+        self.heads = FusedHeads(network.heads)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """(N, H, W, 3) uint8 BGR to one (N, K) logits per head, in schema order."""
-        return torch.split(self.fused(self.network.features(image)), self.sizes, dim=1)
+        logits: tuple[Tensor, ...] = self.heads(self.network.features(image))
+        return logits
 
 
 def build(
@@ -141,47 +182,68 @@ def _channels_last(module: ModuleT) -> ModuleT:
     return moved
 
 
-def channel_plan(network: nn.Module) -> dict[str, tuple[int, int]]:
-    """Return the inputs and outputs of every layer that has channels."""
+def channel_plan(network: nn.Module) -> dict[str, Channels]:
+    """Return the channels of every layer that has some."""
     plan = {}
     for name, layer in network.named_modules():
         if isinstance(layer, nn.Conv2d):
-            plan[name] = (layer.in_channels, layer.out_channels)
+            plan[name] = Channels(layer.in_channels, layer.out_channels, layer.groups)
         elif isinstance(layer, nn.BatchNorm2d):
-            plan[name] = (layer.num_features, layer.num_features)
+            plan[name] = Channels(layer.num_features, layer.num_features)
         elif isinstance(layer, nn.Linear):
-            plan[name] = (layer.in_features, layer.out_features)
+            plan[name] = Channels(layer.in_features, layer.out_features)
     return plan
 
 
 def _slim_to(network: Network, plan: ChannelPlan) -> None:
-    if set(plan) != set(channel_plan(network)):
+    full = channel_plan(network)
+    if set(plan) != set(full):
         raise CheckpointError(
             f"channel plan does not fit the network; layers that differ: "
-            f"{sorted(set(plan) ^ set(channel_plan(network)))}"
+            f"{sorted(set(plan) ^ set(full))}"
         )
-    for name, (inputs, outputs) in plan.items():
-        if min(inputs, outputs) < 1:
-            raise CheckpointError(f"channel plan: {name} has {inputs} inputs, {outputs} outputs")
-        layer = network.get_submodule(name)
-        parent, _, leaf = name.rpartition(".")
-        setattr(network.get_submodule(parent), leaf, _resized(layer, inputs, outputs))
+    for name, channels in plan.items():
+        _check_channels(name, channels, full[name])
+        if channels != full[name]:
+            layer = network.get_submodule(name)
+            parent, _, leaf = name.rpartition(".")
+            setattr(network.get_submodule(parent), leaf, _resized(name, layer, channels))
 
 
-def _resized(layer: nn.Module, inputs: int, outputs: int) -> nn.Module:
-    """Return a fresh layer like ``layer`` with other channel counts."""
-    if isinstance(layer, nn.Conv2d):
-        depthwise = layer.groups == layer.in_channels and layer.groups > 1
+def _check_channels(name: str, channels: Channels, full: Channels) -> None:
+    inputs, outputs, groups = channels
+    if min(channels) < 1:
+        raise CheckpointError(f"channel plan: {name} has {inputs} inputs, {outputs} outputs")
+    if groups > full.groups or inputs % groups or outputs % groups:
+        raise CheckpointError(
+            f"channel plan: {name} has {groups} groups for {inputs} inputs and {outputs} outputs; "
+            f"groups must divide both and be at most {full.groups}"
+        )
+
+
+def _resized(name: str, layer: nn.Module, channels: Channels) -> nn.Module:
+    """Return a fresh layer like ``layer`` with other channels."""
+    # Exact types: a subclass, as networks of others have, may do more than its parent.
+    if type(layer) is nn.Conv2d:
         conv = nn.Conv2d(
-            inputs,
-            outputs,
+            channels.inputs,
+            channels.outputs,
             layer.kernel_size,  # type: ignore[arg-type]
             layer.stride,  # type: ignore[arg-type]
             layer.padding,  # type: ignore[arg-type]
-            groups=inputs if depthwise else layer.groups,
+            layer.dilation,  # type: ignore[arg-type]
+            channels.groups,
             bias=layer.bias is not None,
+            padding_mode=layer.padding_mode,
         )
         return _channels_last(conv)
-    if isinstance(layer, nn.BatchNorm2d):
-        return nn.BatchNorm2d(outputs, layer.eps, layer.momentum)
-    return nn.Linear(inputs, outputs, bias=layer.bias is not None)
+    if type(layer) is nn.BatchNorm2d:
+        return nn.BatchNorm2d(
+            channels.outputs, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
+        )
+    if type(layer) is nn.Linear:
+        return nn.Linear(channels.inputs, channels.outputs, bias=layer.bias is not None)
+    raise CheckpointError(
+        f"channel plan: {name} is a {type(layer).__name__}; only nn.Conv2d, nn.BatchNorm2d and "
+        "nn.Linear themselves can be slimmed"
+    )

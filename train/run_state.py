@@ -31,7 +31,7 @@ _BROKEN: Final = (OSError, KeyError, TypeError, ValueError, RuntimeError, Safete
 
 @dataclass(slots=True)
 class RunState:
-    """How far a training is, beside weights and moments."""
+    """How far a training is, beside weights, moments and averages."""
 
     step: int = 0
     seconds: float = 0.0
@@ -56,10 +56,14 @@ class RunState:
         self.loss_sum, self.loss_count = 0.0, 0
         return mean
 
+    def validations_since_best(self) -> int:
+        """Return how many validations came after the best one."""
+        return sum(row["step"] > self.best_step for row in self.history)
+
 
 def save_run(
     folder: Path,
-    network: nn.Module,
+    modules: Mapping[str, nn.Module],
     optimiser: torch.optim.Optimizer,
     state: RunState,
     fingerprint: str,
@@ -68,12 +72,16 @@ def save_run(
 
     Args:
         folder: The run's folder.
-        network: Weights and BatchNorm statistics.
+        modules: Everything with a state dict, by name: the network, its average, the loss.
         optimiser: Moments.
         state: The rest.
         fingerprint: Of settings and data; only a run with the same one may go on from here.
     """
-    tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
+    tensors = {
+        f"{kind}/{name}": value
+        for kind, module in modules.items()
+        for name, value in module.state_dict().items()
+    }
     for index, slots in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{name}": value for name, value in slots.items()}
     record = {"fingerprint": fingerprint, "state": json.dumps(dataclasses.asdict(state))}
@@ -81,9 +89,12 @@ def save_run(
 
 
 def restore_run(
-    folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, fingerprint: str
+    folder: Path,
+    modules: Mapping[str, nn.Module],
+    optimiser: torch.optim.Optimizer,
+    fingerprint: str,
 ) -> RunState:
-    """Fill network and optimiser from ``folder``; a fresh state where there is none.
+    """Fill modules and optimiser from ``folder``; a fresh state where there is none.
 
     Raises:
         ConfigError: it holds a run with another fingerprint.
@@ -101,16 +112,29 @@ def restore_run(
                 "to start anew, or choose another --output"
             )
         tensors = load_file(path)
-        network.load_state_dict(_below(tensors, "network"))
+        for kind, module in modules.items():
+            module.load_state_dict(_below(tensors, kind))
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in _below(tensors, "optimiser").items():
             index, _, slot = name.partition("/")
             slots.setdefault(int(index), {})[slot] = value
         optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
+        _lay_out_like_parameters(optimiser)
         saved = json.loads(metadata["state"])
         return RunState(**{**saved, "best": tuple(saved["best"])})
     except _BROKEN as error:
         raise CheckpointError(f"{path} cannot be read: {error}; delete {folder}") from error
+
+
+def _lay_out_like_parameters(optimiser: torch.optim.Optimizer) -> None:
+    """Give moments the memory order of their weights, which a file does not keep.
+
+    torch's fused optimisers go through both in memory order and would mix up the channels.
+    """
+    for parameter, slots in optimiser.state.items():
+        for name, value in slots.items():
+            if value.shape == parameter.shape:
+                slots[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _below(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:

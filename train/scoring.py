@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +34,12 @@ class Evaluation:
     logits: Mapping[str, npt.NDArray[np.float32]]
 
 
-def score(network: nn.Module, images: Images) -> dict[str, npt.NDArray[np.float32]]:
-    """Run the network in FP32 and evaluation mode.
+def score(network: nn.Module, crops: CropSet | Images) -> dict[str, npt.NDArray[np.float32]]:
+    """Run the network in FP32 and evaluation mode; only some batches of pictures are in memory.
 
     Args:
         network: Takes (N, H, W, 3) uint8.
-        images: (N, H, W, 3) uint8.
+        crops: N crops, or (N, H, W, 3) uint8.
 
     Returns:
         Head name to (N, K) logits.
@@ -49,16 +49,22 @@ def score(network: nn.Module, images: Images) -> dict[str, npt.NDArray[np.float3
     network.eval()
     parts: list[dict[str, npt.NDArray[np.float32]]] = []
     with torch.inference_mode():
-        for start in range(0, len(images), _BATCH):
-            batch = torch.from_numpy(images[start : start + _BATCH]).to(device)
+        for images in _batches(crops):
+            batch = torch.from_numpy(images).to(device)
             parts.append({name: value.cpu().numpy() for name, value in network(batch).items()})
     network.train(training)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def _batches(crops: CropSet | Images) -> Iterator[Images]:
+    if isinstance(crops, CropSet):
+        return crops.image_batches(_BATCH)
+    return (crops[start : start + _BATCH] for start in range(0, len(crops), _BATCH))
+
+
 def evaluate_network(network: nn.Module, crops: CropSet, schema: Schema) -> Evaluation:
     """Return loss and accuracies on ``crops`` at temperature 1."""
-    logits = score(network, crops.images)
+    logits = score(network, crops)
     tensors = {name: torch.from_numpy(value) for name, value in logits.items()}
     loss = total_loss(schema, head_losses(schema, tensors, as_tensors(crops.targets)))
     metrics = evaluate(schema, decode(schema, logits, OperatingPoint()), crops.targets)

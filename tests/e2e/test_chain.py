@@ -64,8 +64,8 @@ def place(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     fit = [
         "tiny",
         *("--schema", "us-plate", "--imgsz", "24", "72", "--threads", "1"),
-        *("--network.resnet18.last-width", "32", "--loop.steps", "30", "--loop.batch", "16"),
-        *("--loop.validate-every", "15", "--loop.optim.warmup", "5"),
+        *("--network.sizes", "width=32", "last_width=32", "--loop.batch", "16"),
+        *("--loop.steps", "30", "--loop.validate-every", "15", "--loop.optim.warmup", "5"),
     ]
     data = options(folder, data="train", validation="val")
     assert train.fit.main([*fit, *data, *options(folder, output="base")]) == 0
@@ -113,7 +113,7 @@ def test_the_runtime_reads_the_texts_that_training_evaluation_reads(place: Path)
     with Reader.open(place / "float-onnx") as reader:
         results = [reader.read(load_image(path)) for path in paths]
         operating = reader.info.operating
-    logits = score(checkpoint.build(), crops.images)
+    logits = score(checkpoint.build(), crops)
     expected = decode(checkpoint.schema, logits, operating)
     confidences = np.array([result.confidence for result in results])
     np.testing.assert_allclose(confidences, expected.confidence, atol=1e-3)

@@ -90,9 +90,13 @@ def test_accuracy_is_what_was_planted(
     assert "no threshold was fitted" in printed.out
     assert printed.err.startswith("right: scoring 60 crops")
     assert "next: python -m benchmarks.latency" in printed.err.splitlines()[-1]
-    heads = {f"right_confusion_{head.name}.png" for head in SMALL_SCHEMA.heads}
+    drawn = {"right_reliability.png", "right_risk_coverage.png"}
     found = {path.name for path in out.iterdir()}
-    assert found == {"report.md", "result.json", "right_reliability.png"} | heads
+    assert found == {"report.html", "report.md", "result.json"} | drawn
+    # Nothing was accepted or refused, so each of the 6 wrong answers is a mistake to look at.
+    mistakes = result["artifacts"]["right"]["confident_mistakes"]
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert all(Path(entry["path"]).name in html for entry in mistakes)
 
 
 def test_refit_and_comparison(place: Path, tmp_path: Path) -> None:
@@ -114,6 +118,11 @@ def test_refit_and_comparison(place: Path, tmp_path: Path) -> None:
     recall = right["recall_at_precision"]
     assert recall["recall"]["total"] == 60
     assert recall["threshold"] == right["operating"]["answer_threshold"]
+    assert right["validated"]["precision"]["value"] >= 0.95
+    low, high = right["validated"]["spread"]["recall"]
+    assert 0 <= low <= high <= 1
+    for options in (("--precision", 0.9), ("--labels-by", "f1"), ("--labels-precision", 0.9)):
+        assert run_accuracy(place / "right", "--data", place / "test", *options) == 1
     outcomes = {name: [v["outcome"] for v in vs] for name, vs in result["verdicts"].items()}
     assert outcomes["right"] == ["pass"]  # flips are not asked of the reference
     assert outcomes["other"][1] == "fail"

@@ -91,7 +91,7 @@ def test_the_runtime_reads_what_training_evaluation_reads(exported: Exported, la
         results = [reader.read(load_image(path)) for path in listed.paths]
         together = reader.read_many([load_image(path) for path in listed.paths])
         operating = reader.info.operating
-    logits = score(checkpoint.build(), crops.images)
+    logits = score(checkpoint.build(), crops)
     expected = decode(checkpoint.schema, logits, operating)
     for head in checkpoint.schema.heads:
         wanted = [head.labels[index] for index in expected.choices[head.name]]
@@ -183,10 +183,9 @@ def test_openvino_keeps_integer_weights(lamps_int8: Path, tmp_path: Path) -> Non
 def corrupted(graph: Path, folder: Path) -> Mapping[str, str]:
     """Write an engine whose last layer has its classes mixed up."""
     model = onnx.load(graph)
-    for entry in model.graph.initializer:
-        if entry.name == "fused.bias":
-            wrong = numpy_helper.to_array(entry) + np.array([50, 0, 0, 0, 50], np.float32)
-            entry.CopyFrom(numpy_helper.from_array(wrong, entry.name))
+    (bias,) = (entry for entry in model.graph.initializer if entry.name.endswith("fused.bias"))
+    wrong = numpy_helper.to_array(bias) + np.array([50, 0, 0, 0, 50], np.float32)
+    bias.CopyFrom(numpy_helper.from_array(wrong, bias.name))
     onnx.save(model, folder / "model.onnx")
     return {}
 

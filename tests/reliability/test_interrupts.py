@@ -116,7 +116,7 @@ def test_fit(lamps: Path, tmp_path: Path) -> None:
         *("train.fit", "tiny", "--schema", str(write_schema(tmp_path / "schema.json"))),
         *("--data", str(lamps / "train"), "--validation", str(lamps / "val")),
         *("--output", str(tmp_path / "result"), "--threads", "1"),
-        *("--imgsz", str(SPEC.height), str(SPEC.width), "--network.resnet18.width", "8"),
+        *("--imgsz", str(SPEC.height), str(SPEC.width), "--network.sizes", "width=8"),
         *("--loop.steps", "60", "--loop.batch", "16", "--loop.validate-every", "2"),
     ]
     code = interrupt(tmp_path, arguments, said(tmp_path, "step 4:"))

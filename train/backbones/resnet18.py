@@ -11,53 +11,32 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from runtime.errors import CheckpointError, ConfigError
-from runtime.strict import StrictObject
+from .layers import stack_stages
+from .sizes import BackboneConfig, bounded
 
 __all__ = ["ResNet18", "ResNet18Config"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResNet18Config:
-    """Sizes of a ResNet-18.
+class ResNet18Config(BackboneConfig):
+    """Sizes of a ResNet-18; a 3x3 max-pool with stride 2 follows the stem."""
 
-    Raises:
-        ConfigError: a width below 8 or a stride other than 1 or 2.
-    """
-
-    width: int = 64
+    width: int = bounded(64, 8)
     """Channels of the stem and first stage; stages two and three have 2x and 4x."""
-    last_width: int = 512
+    last_width: int = bounded(512, 8)
     """Channels of the last stage."""
-    stem_stride: int = 2
-    """Stride of the first convolution, 1 or 2; a 3x3 max-pool with stride 2 follows it."""
-    last_stride: tuple[int, int] = (2, 2)
-    """Stride of the last stage, vertical and horizontal; (2, 1) keeps twice the columns."""
+    blocks: tuple[int, ...] = bounded((2, 2, 2, 2), 1)
+    """Blocks per stage; (3, 4, 6, 3) makes a ResNet-34."""
 
-    def __post_init__(self) -> None:
-        strides = (self.stem_stride, *self.last_stride)
-        known = len(self.last_stride) == 2 and all(stride in (1, 2) for stride in strides)
-        if self.width < 8 or self.last_width < 8 or not known:
-            raise ConfigError(
-                f"resnet18: widths must be >= 8 and strides 1 or 2, got width {self.width}, "
-                f"last_width {self.last_width}, strides {strides}"
-            )
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the four stages."""
+        return (self.width, 2 * self.width, 4 * self.width, self.last_width)
 
-    @classmethod
-    def from_object(cls, value: object) -> ResNet18Config:
-        """Parse the JSON form of the fields.
-
-        Raises:
-            CheckpointError: unknown or missing keys, or values of another type.
-            ConfigError: values out of range.
-        """
-        with StrictObject(value, "network config: resnet18", CheckpointError) as item:
-            return cls(
-                width=item.integer("width"),
-                last_width=item.integer("last_width"),
-                stem_stride=item.integer("stem_stride"),
-                last_stride=item.integers("last_stride"),  # type: ignore[arg-type]
-            )
+    @property
+    def strides(self) -> tuple[tuple[int, int], ...]:
+        """Stride of the four stages."""
+        return ((1, 1), (2, 2), (2, 2), self.last_stride)
 
 
 class BasicBlock(nn.Module):
@@ -82,35 +61,25 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(nn.Module):
-    """Stem, max-pool and four stages of two basic blocks.
-
-    Attributes:
-        out_channels: Channels of the feature map that ``forward`` returns.
-    """
+    """Stem, max-pool and four stages of two basic blocks."""
 
     def __init__(self, config: ResNet18Config) -> None:
         super().__init__()
-        width = config.width
         self.stem = nn.Sequential(
-            nn.Conv2d(3, width, 3, config.stem_stride, 1, bias=False),
-            nn.BatchNorm2d(width),
+            nn.Conv2d(3, config.width, 3, config.stem_stride, 1, bias=False),
+            nn.BatchNorm2d(config.width),
             nn.ReLU(),
             nn.MaxPool2d(3, 2, 1),
         )
-        widths = (width, 2 * width, 4 * width, config.last_width)
-        strides = ((1, 1), (2, 2), (2, 2), config.last_stride)
-        stages, inputs = [], width
-        for outputs, stride in zip(widths, strides, strict=True):
-            stages.append(
-                nn.Sequential(
-                    BasicBlock(inputs, outputs, stride), BasicBlock(outputs, outputs, (1, 1))
-                )
-            )
-            inputs = outputs
-        self.stages = nn.Sequential(*stages)
-        self.out_channels = config.last_width
+        self.stages = stack_stages(
+            config.width,
+            config.widths,
+            config.blocks,
+            config.strides,
+            lambda inputs, outputs, stride, _: BasicBlock(inputs, outputs, stride),
+        )
 
     def forward(self, image: Tensor) -> Tensor:
-        """(N, 3, H, W) normalised to a feature map (N, out_channels, h, w)."""
+        """(N, 3, H, W) normalised to a feature map (N, last_width, h, w)."""
         features: Tensor = self.stages(self.stem(image))
         return features

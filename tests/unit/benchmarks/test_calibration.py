@@ -8,12 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from benchmarks.calibration import TEMPERATURE_RANGE, fit_temperature, reliability
+from benchmarks.calibration import TEMPERATURE_RANGE, fit_temperatures, reliability
 from runtime.errors import EngineError
 from runtime.schema import Head, HeadKind
 
 CHOICE = Head(name="choice", kind=HeadKind.CHOICE, labels=tuple("abcd"))
 LABELS = Head(name="labels", kind=HeadKind.LABELS, labels=tuple("abcd"))
+
+
+def fit_temperature(head: Head, logits: np.ndarray, truth: np.ndarray) -> float:
+    """Of one head alone."""
+    return fit_temperatures([head], {head.name: logits}, {head.name: truth})[head.name]
 
 
 def drawn_from(head: Head, temperature: float, samples: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,8 +65,9 @@ def test_hopeless_network_stays_in_range() -> None:
 
 
 def test_without_samples_nothing_is_scaled() -> None:
-    assert fit_temperature(CHOICE, np.ones((3, 4)), np.full(3, -1)) == 1.0
-    assert fit_temperature(LABELS, np.ones((3, 4)), np.full((3, 4), -1)) == 1.0
+    assert fit_temperature(CHOICE, np.ones((3, 4)), np.full(3, -1)) == pytest.approx(1, abs=1e-4)
+    missing = np.full((3, 4), -1)
+    assert fit_temperature(LABELS, np.ones((3, 4)), missing) == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -100,3 +106,44 @@ def test_calibration_error_is_a_share(confidence: np.ndarray, right: np.ndarray,
     found = reliability(confidence, right, bins=bins)
     assert found.count.sum() == 20
     assert 0 <= found.expected_calibration_error <= 1
+
+
+def test_bins_have_intervals() -> None:
+    found = reliability(np.array([0.9, 0.8, 0.95, 0.7]), np.array([1, 1, 1, 0], np.bool_), bins=2)
+    assert found.bounds[0].tolist() == [0.0, 1.0]
+    # 3 of 4 right; Wilson's interval by the formula with z = 1.96.
+    assert found.bounds[1] == pytest.approx([0.3006, 0.9544], abs=1e-4)
+    (entry,) = found.to_object()["bins"]
+    assert (entry["low"], entry["high"]) == tuple(found.bounds[1])
+
+
+def two_heads(samples: int) -> tuple[list[Head], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Many samples of a head whose temperature is 2, and few of one that is never wrong."""
+    logits, truth = drawn_from(CHOICE, 2.0, samples)
+    sure = np.zeros((samples, 4))
+    sure[:, 0] = 6.0
+    rare = np.where(np.arange(samples) < 30, 0, -1)
+    heads = [CHOICE, Head(name="rare", kind=HeadKind.CHOICE, labels=tuple("abcd"))]
+    return heads, {"choice": logits, "rare": sure}, {"choice": truth, "rare": rare}
+
+
+def test_a_head_with_few_samples_leans_on_the_others() -> None:
+    heads, logits, truths = two_heads(2000)
+    together = fit_temperatures(heads, logits, truths)
+    alone = fit_temperature(heads[1], logits["rare"], truths["rare"])
+    assert together["choice"] == pytest.approx(2.0, rel=0.1)
+    assert alone < 1 < together["rare"] < together["choice"]
+
+
+def test_a_head_without_truths_gets_the_common_temperature() -> None:
+    heads, logits, truths = two_heads(2000)
+    truths["rare"] = np.full(2000, -1)
+    found = fit_temperatures(heads, logits, truths)
+    assert found["rare"] == pytest.approx(found["choice"], rel=0.02)
+
+
+def test_logits_of_masked_samples_do_not_matter() -> None:
+    heads, logits, truths = two_heads(300)
+    expected = fit_temperatures(heads, logits, truths)
+    logits["rare"][truths["rare"] < 0] = 99.0
+    assert fit_temperatures(heads, logits, truths) == expected

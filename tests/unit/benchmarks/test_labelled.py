@@ -99,7 +99,7 @@ def test_a_list_of_another_name_takes_paths_from_its_own_folder(tmp_path: Path) 
     picture(tmp_path / "deep" / "images" / "a.jpg")
     path = tmp_path / "deep" / "val.tsv"
     path.write_text("images/a.jpg\tblue,shirt\n", encoding="utf-8")
-    assert read_labelled(path, COLOURS).paths == [tmp_path / "deep" / "images" / "a.jpg"]
+    assert list(read_labelled(path, COLOURS).paths) == [tmp_path / "deep" / "images" / "a.jpg"]
 
 
 def test_a_tree_gives_labels_by_its_folders(tmp_path: Path) -> None:
@@ -222,10 +222,15 @@ def test_texts_that_are_no_chinese_plate(text: str) -> None:
         encode_reading(CN, PLATE, text)
 
 
-def test_letters_that_no_label_has_are_named() -> None:
+def test_characters_that_look_alike_are_written_as_the_labels_have_them() -> None:
     schema = us_plate()
-    with pytest.raises(DataError, match=r"'FOI12' does not .* length-8\); no label has I O$"):
-        encode_reading(schema, schema.readings[0], "FOI12")
+    reading = schema.readings[0]
+    assert encode_reading(schema, reading, "FOI12") == encode_reading(schema, reading, "F0112")
+
+
+def test_letters_that_no_label_has_are_named() -> None:
+    with pytest.raises(DataError, match=r"'苏E8O2I3' .* armed-police\); no label has I O$"):
+        encode_reading(CN, PLATE, "苏E8O2I3")
     with pytest.raises(DataError, match=r"energy-large, embassy, military, armed-police\)$"):
         encode_reading(CN, PLATE, "苏E8D2K")
 
@@ -394,7 +399,7 @@ def test_sources_that_cannot_be_read(tmp_path: Path) -> None:
     for source in (tmp_path / "nowhere", binary):
         told = failure(source, COLOURS)
         assert str(source) in told
-        assert "expected a UTF-8 list of path<TAB>label, a folder with labels.tsv, or" in told
+        assert "expected a UTF-8 list of path<TAB>label, a table with a header" in told
 
 
 # ---- what comes out ---------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from benchmarks.metrics import evaluate
 from benchmarks.operating_point import (
+    LabelRule,
     best_f1_threshold,
     fit_operating_point,
     lowest_threshold,
@@ -86,9 +87,63 @@ def test_best_f1_threshold_lies_between_the_classes() -> None:
     assert best_f1_threshold(probability, truth) == pytest.approx(0.25)
 
 
-def test_few_positives_leave_the_label_at_one_half() -> None:
-    assert best_f1_threshold(np.linspace(0, 0.3, 20), np.arange(20) >= 16) == 0.5
-    assert best_f1_threshold(np.linspace(0, 0.3, 20), np.ones(20, np.bool_)) == 0.5
+@pytest.mark.parametrize("rule", [LabelRule(), LabelRule(by="precision")])
+def test_few_positives_leave_the_label_at_one_half(rule: LabelRule) -> None:
+    assert rule.threshold(np.linspace(0, 0.3, 20), np.arange(20) >= 16) == 0.5
+    assert rule.threshold(np.linspace(0, 0.3, 20), np.ones(20, np.bool_)) == 0.5
+
+
+def test_a_precision_floor_calls_a_label_less_often_than_f1() -> None:
+    probability = np.linspace(0.95, 0, 20)
+    truth = np.isin(np.arange(20), [0, 1, 2, 3, 5, 7, 9])
+    # From the top: 4 of 4, 5 of 6, 6 of 8 and 7 of 10 are right.
+    assert LabelRule(by="precision").threshold(probability, truth) == probability[3]
+    assert LabelRule(by="precision", precision=0.8).threshold(probability, truth) == probability[5]
+    assert LabelRule(by="precision", precision=0.7).threshold(probability, truth) == probability[9]
+    assert LabelRule(by="f1").threshold(probability, truth) < probability[5]
+
+
+def test_a_label_that_never_keeps_the_precision_is_never_called() -> None:
+    probability = np.linspace(0.95, 0, 20)
+    threshold = LabelRule(by="precision").threshold(probability, np.arange(20) >= 10)
+    assert threshold == ACCEPT_NOTHING
+
+
+@given(
+    hnp.arrays(np.float64, 20, elements=st.floats(0, 1)),
+    hnp.arrays(np.bool_, 20),
+    st.sampled_from([0.5, 0.8, 0.95, 1.0]),
+)
+def test_the_floor_of_a_label_is_kept(
+    probability: np.ndarray, truth: np.ndarray, floor: float
+) -> None:
+    if not 5 <= truth.sum() <= 15:
+        return
+    called = probability >= LabelRule(by="precision", precision=floor).threshold(probability, truth)
+    assert not called.any() or truth[called].mean() >= floor
+
+
+@pytest.mark.parametrize(
+    "options", [{"by": "recall"}, {"precision": 0.9}, {"by": "precision", "precision": 0.0}]
+)
+def test_rules_that_mean_nothing_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=r"precision"):
+        LabelRule(**options)  # type: ignore[arg-type]
+
+
+def test_the_rule_reaches_the_thresholds() -> None:
+    random = np.random.default_rng(3)
+    tags = (random.random((300, 2)) < 0.3).astype(np.int8)
+    logits = {
+        "colour": np.zeros((300, 3), np.float32),
+        "tags": (4 * tags - 2 + random.normal(0, 2, tags.shape)).astype(np.float32),
+    }
+    targets = targets_of(GARMENTS, {"colour": [0] * 300, "tags": tags.tolist()})
+    rule = LabelRule(by="precision", precision=0.99)
+    careful = fit_operating_point(GARMENTS, logits, targets, labels=rule)
+    best = fit_operating_point(GARMENTS, logits, targets)
+    pairs = zip(careful.label_thresholds["tags"], best.label_thresholds["tags"], strict=True)
+    assert all(a > b for a, b in pairs)
 
 
 @given(hnp.arrays(np.float64, 20, elements=st.floats(0, 1)), hnp.arrays(np.bool_, 20))

@@ -91,3 +91,13 @@ def test_report_is_written_with_and_without_verdicts(tmp_path: Path) -> None:
     assert [v["outcome"] for v in result["verdicts"]["a <&> b"]] == ["pass", "fail", "inconclusive"]
     assert "INCONCLUSIVE" in (tmp_path / "report.md").read_text()
     assert (tmp_path / "junit.xml").is_file()
+
+
+def test_details_are_written_but_not_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = Report(title="T", tables={"A": [{"a": "1"}]}, data={}, details={"Long": [{"b": "2"}]})
+    report.show()
+    report.write(tmp_path)
+    assert "Long" not in capsys.readouterr().out
+    assert "## Long\n\n| b   |" in (tmp_path / "report.md").read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ def masked(network: Network, removed: dict[str, list[int]]) -> Network:
     return silent
 
 
-@pytest.mark.parametrize("pool", ["columns", "global"])
+@pytest.mark.parametrize("pool", ["columns", "global", "attention"])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_cut_network_equals_a_masked_one(pool: str, seed: int) -> None:
     network = tiny_network(pool, seed=seed)

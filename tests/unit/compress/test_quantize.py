@@ -168,8 +168,8 @@ def test_int8_answers_are_those_of_the_checkpoint(lamps_int8: Path, lamps: Path)
     checkpoint = load_checkpoint(lamps_int8)
     crops = load_crops([lamps / "val"], checkpoint.schema, SPEC)
     session = OnnxSession(checkpoint.graph, checkpoint.schema, SPEC, SessionOptions())
-    expected = score(checkpoint.build(), crops.images)
-    for name, values in session.run(crops.images).items():
+    expected = score(checkpoint.build(), crops)
+    for name, values in session.run(crops.images_at(np.arange(len(crops)))).items():
         assert (values.argmax(1) == expected[name].argmax(1)).mean() >= 0.97
         # It is quantised: the scores are near, not equal.
         difference = np.abs(values - expected[name]).max()
@@ -192,7 +192,7 @@ def fake_decisions(monkeypatch: pytest.MonkeyPatch, lamps_int8: Path, *, broken:
     model = onnx.load(lamps_int8 / "int8.onnx")
     if broken:
         for entry in model.graph.initializer:
-            if entry.name == "fused.bias":
+            if entry.name.endswith("fused.bias"):
                 stuck = np.array([1e4, 0, 0, 1e4, 0], np.float32)
                 entry.CopyFrom(numpy_helper.from_array(stuck, entry.name))
     monkeypatch.setattr(compress.quantize, "write_graph", lambda *_: None)

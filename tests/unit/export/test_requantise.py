@@ -129,7 +129,8 @@ def test_a_whole_network(lamps_int8: Path, lamps: Path) -> None:
     assert kinds.count(np.dtype(np.uint8)) == changed
     assert kinds.count(np.dtype(np.int8)) > 0  # the input, and sums before their ReLU
     # On what it was calibrated on, hardly a value was cut: the scores stay.
-    images = load_crops([lamps / "train"], checkpoint.schema, SPEC).images[:64]
+    crops = load_crops([lamps / "train"], checkpoint.schema, SPEC)
+    images = crops.images_at(np.arange(64))
     for found, expected in zip(run(model, image=images), run(signed, image=images), strict=True):
         assert (found.argmax(1) == expected.argmax(1)).all()
         assert np.abs(found - expected).mean() <= 0.05 * np.abs(expected).max()

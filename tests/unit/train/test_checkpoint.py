@@ -21,7 +21,7 @@ from runtime.errors import CheckpointError, ConfigError
 from runtime.scores import OperatingPoint
 from tests.slimming import SCHEMA, SPEC, random_crops, tiny_config, tiny_network, write_checkpoint
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from train.network import build, channel_plan
+from train.network import Channels, NetworkConfig, build, channel_plan
 from train.scoring import score
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -104,15 +104,15 @@ def test_a_fresh_process_gives_the_same_bits(tmp_path: Path, slimmed: bool) -> N
     network = tiny_network()
     if slimmed:
         plan = {
-            name: (inputs, outputs // 2 if name.endswith("conv1") else outputs)
-            for name, (inputs, outputs) in channel_plan(network).items()
+            name: Channels(inputs, outputs // 2 if name.endswith("conv1") else outputs)
+            for name, (inputs, outputs, _) in channel_plan(network).items()
         }
         # The inner channels of every block: its second convolution reads what the first gives.
         for name in plan:
             if name.endswith("bn1"):
-                plan[name] = (plan[name][0] // 2,) * 2
+                plan[name] = Channels(plan[name].inputs // 2, plan[name].inputs // 2)
             if name.endswith("conv2"):
-                plan[name] = (plan[name][0] // 2, plan[name][1])
+                plan[name] = Channels(plan[name].inputs // 2, plan[name].outputs)
         torch.manual_seed(4)
         network = build(SCHEMA, SPEC, tiny_config(), plan).eval()
     checkpoint = save(tmp_path / "checkpoint", network=network, slimmed=slimmed)
@@ -152,6 +152,40 @@ def test_no_pickle_is_in_the_folder(saved: Path) -> None:
             list(pickletools.genops(path.read_bytes()))
 
 
+# ---- checkpoints of Headlight 0.1 and networks of the user's own --------------------------------
+
+
+def test_checkpoints_of_headlight_0_1_are_still_read(tmp_path: Path) -> None:
+    """It had one backbone, whose sizes stood under its name, and no groups in channel plans."""
+    network = tiny_network()
+    folder = save(tmp_path / "a", network=network, slimmed=True).folder
+
+    def older(value: dict[str, Any]) -> None:
+        sizes = value["network"].pop("sizes")
+        known = ("width", "last_width", "stem_stride", "last_stride")
+        value["network"]["resnet18"] = {name: sizes[name] for name in known}
+        value["channels"] = {name: plan[:2] for name, plan in value["channels"].items()}
+
+    edit(folder, older)
+    checkpoint = load_checkpoint(folder)
+    assert checkpoint.network == tiny_config()
+    assert checkpoint.channels == channel_plan(network)
+    for head, values in score(checkpoint.build(), random_crops(4).numpy()).items():
+        np.testing.assert_array_equal(values, score(network, random_crops(4).numpy())[head])
+
+
+def test_a_network_of_ones_own_that_is_not_here_is_named(changeable: Path) -> None:
+    change = {"backbone": "gone.networks:small", "sizes": {"width": 8}}
+    edit(changeable, lambda value: value["network"].update(change))
+    checkpoint = load_checkpoint(changeable)  # what it says can be read without running anything
+    assert checkpoint.network == NetworkConfig(backbone="gone.networks:small", sizes={"width": 8})
+    with pytest.raises(
+        CheckpointError, match=r"the module 'gone.networks' cannot be imported"
+    ) as e:
+        checkpoint.build()
+    assert str(changeable) in str(e.value)
+
+
 # ---- what is refused --------------------------------------------------------------------------
 
 
@@ -185,13 +219,15 @@ def test_weights_that_are_missing_or_cut_are_found(changeable: Path) -> None:
         (lambda v: v.pop("operating"), "key 'operating' is missing"),
         (lambda v: v.update(lineage=[]), "key 'lineage' must be dict"),
         (lambda v: v["network"].update(depth=3), r"unknown keys \['depth'\]"),
-        (lambda v: v["network"]["resnet18"].pop("width"), "key 'width' is missing"),
+        (lambda v: v["network"]["sizes"].pop("width"), r"sizes \['width'\] are missing"),
+        (lambda v: v["network"]["sizes"].update(width="8"), "width must be a whole number"),
+        (lambda v: v["network"]["sizes"].update(width=True), "size 'width' must be a number"),
         (lambda v: v["network"].update(pool="max"), "pool must be one of"),
         (lambda v: v["input"].update(colour_order="RGB"), "colour_order must be 'BGR'"),
         (lambda v: v["schema"]["heads"].clear(), "has no heads"),
         (lambda v: v["operating"]["temperatures"].update(colour=0), "must be positive"),
         (lambda v: v["operating"]["temperatures"].update(shape=1), r"unknown heads \['shape'\]"),
-        (lambda v: v.update(channels={"a": [1]}), r"channels\['a'\] must be \[inputs, outputs\]"),
+        (lambda v: v.update(channels={"a": [1]}), r"channels\['a'\] must be \[inputs, out"),
         (lambda v: v.update(weights_sha256=1), "key 'weights_sha256' must be str"),
         (lambda v: v.update(quantised_sha256="0" * 64), "int8.onnx cannot be read"),
     ],
@@ -216,7 +252,7 @@ def test_a_folder_that_is_no_checkpoint(tmp_path: Path, content: bytes | None) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda v: v["network"]["resnet18"].update(width=24), "does not fit its channel plan"),
+        (lambda v: v["network"]["sizes"].update(width=24), "does not fit its channel plan"),
         (lambda v: v["network"].update(pool="global"), "does not fit its channel plan"),
         (lambda v: v["schema"]["heads"][0]["labels"].append("x"), "does not fit its channel plan"),
         (lambda v: v.update(channels={}), "channel plan does not fit the network"),

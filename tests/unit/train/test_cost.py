@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from compress.groups import find_groups, shrunk_plan
-from tests.slimming import SPEC, tiny_network
+from tests.slimming import SCHEMA, SPEC, tiny_network
 from train.cost import CostModel, count_macs, count_parameters
-from train.network import channel_plan
+from train.network import NetworkConfig, build, channel_plan
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_counts_agree_with_a_count_by_hand() -> None:
@@ -20,6 +22,32 @@ def test_counts_agree_with_a_count_by_hand() -> None:
     fourth = (1 * 2) * (9 * 64 * 32 + 3 * 9 * 32 * 32 + 64 * 32)
     heads = (2 * 32) * (3 + 2)
     assert count_macs(network, SPEC) == stem + first + second + third + fourth + heads
+
+
+class Tokens(nn.Module):
+    """A grouped convolution, a norm without scales, and a linear layer at every place of a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 4, 4, groups=3)
+        self.norm = nn.BatchNorm2d(12, affine=False)
+        self.linear = nn.Linear(12, 10)
+
+    def forward(self, image: Tensor) -> Tensor:
+        places = self.norm(self.conv(image)).permute(0, 2, 3, 1)
+        features: Tensor = self.linear(places).permute(0, 3, 1, 2)
+        return features
+
+
+def test_groups_and_linear_layers_at_many_places() -> None:
+    config = NetworkConfig(backbone=f"{__name__}:Tokens", pool="global")
+    network = build(SCHEMA, SPEC, config)
+    places = 4 * 8
+    macs = places * 12 * 16 * 3 // 3 + places * 12 * 10 + 10 * (3 + 2)
+    assert count_macs(network, SPEC) == macs
+    model = CostModel.of(network, SPEC)
+    assert model.parameters(channel_plan(network)) == count_parameters(network)
+    assert model.other == 0
 
 
 @pytest.mark.parametrize("pool", ["columns", "global"])

@@ -16,15 +16,37 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_evaluate_reports_every_list_by_itself(
     lamps_checkpoint: Path, lamps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = tmp_path / "deep" / "report.json"
+    out = tmp_path / "report"
     lists = [str(lamps / "val"), str(lamps / "train")]
-    assert main([str(lamps_checkpoint), "--data", *lists, "--output", str(report)]) == 0
-    printed = capsys.readouterr().out
-    assert printed.splitlines()[-1] == f"wrote {report}"
-    assert "exact" in printed
-    value = json.loads(report.read_text(encoding="utf-8"))
-    assert list(value) == lists
-    assert [entry["metrics"]["samples"] for entry in value.values()] == [96, 256]
+    assert main([str(lamps_checkpoint), "--data", *lists, "--output", str(out)]) == 0
+    told = capsys.readouterr()
+    assert "wrote" in told.err.splitlines()[-1]
+    assert "exact" in told.out
+    value = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    assert value["schema"] == 1
+    assert list(value["data"]) == lists
+    assert [entry["metrics"]["samples"] for entry in value["data"].values()] == [96, 256]
+    html = (out / "report.html").read_text(encoding="utf-8")
+    assert all(f"{name}: Confident mistakes" in html for name in lists)
+    # What is there is not replaced without being asked for.
+    assert main([str(lamps_checkpoint), "--data", lists[0], "--output", str(out)]) == 1
+
+
+def test_evaluate_fits_on_validation_when_asked(
+    lamps_checkpoint: Path, lamps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "report"
+    data = ["--data", str(lamps / "train")]
+    fit = ["--validation", str(lamps / "val"), "--precision", "0.9"]
+    assert main([str(lamps_checkpoint), *data, *fit, "--output", str(out)]) == 0
+    assert "recall, threshold refitted" in capsys.readouterr().out
+    (entry,) = json.loads((out / "result.json").read_text(encoding="utf-8"))["data"].values()
+    assert entry["operating"]["precision_floor"] == 0.9
+    assert entry["validated"]["precision"]["total"] <= 96
+    assert main([str(lamps_checkpoint), *data, "--precision", "0.9"]) == 1
+    assert "pass --validation" in capsys.readouterr().err
+    assert main([str(lamps_checkpoint), *data, data[1]]) == 1
+    assert "twice" in capsys.readouterr().err
 
 
 def test_evaluate_refuses_other_labels(

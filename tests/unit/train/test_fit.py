@@ -25,6 +25,7 @@ from tests.training import lamps_config, quick_loop, write_schema
 from train.checkpoint import load_checkpoint
 from train.data import load_crops
 from train.fit import fit, main
+from train.optim import OptimConfig
 from train.recipes import RECIPES
 from train.scoring import score
 
@@ -36,7 +37,7 @@ def arguments(lamps: Path, output: Path, *more: str) -> list[str]:
         "tiny",
         *("--data", str(lamps / "train"), "--validation", str(lamps / "val")),
         *("--output", str(output), "--schema", "derive:colour,side", "--imgsz", "16", "32"),
-        *("--network.resnet18.width", "8", "--network.resnet18.last-width", "16"),
+        *("--network.sizes", "width=8", "last_width=16"),
         *("--loop.steps", "6", "--loop.batch", "8", "--loop.validate-every", "3"),
         *("--loop.optim.warmup", "2", "--threads", "1", *more),
     ]
@@ -61,7 +62,7 @@ def test_a_training_learns_and_writes_a_whole_checkpoint(
     assert lineage["inputs"]["validation"] == crops.digest
     assert crops.digest[:12] in (checkpoint.operating.fitted_on or "")
     # The figures are those of the weights in the folder.
-    logits = score(checkpoint.build(), crops.images)
+    logits = score(checkpoint.build(), crops)
     metrics = evaluate(SCHEMA, decode(SCHEMA, logits, checkpoint.operating), crops.targets)
     assert metrics.exact.value == pytest.approx(checkpoint.metrics["exact"])
 
@@ -78,7 +79,7 @@ def test_the_command_line(lamps: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert "step 6: loss" in told.err
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     config = load_checkpoint(tmp_path / "out").lineage["fit"]["config"]
-    assert config["network"]["resnet18"]["width"] == 8
+    assert config["network"]["sizes"]["width"] == 8
     assert config["network"]["pool"] == RECIPES["tiny"][1].network.pool
 
 
@@ -110,13 +111,26 @@ def test_the_same_call_gives_the_same_bits_and_ctrl_c_changes_nothing(
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
 
 
+def test_losses_optimiser_and_the_rest_are_options(lamps: Path, tmp_path: Path) -> None:
+    options = (
+        "--loop.loss.choice focal --loop.loss.heads colour=ghm --loop.loss.head-weights side=0.5 "
+        "--loop.loss.class-weights data --loop.optim.optimiser sgd --loop.optim.schedule step "
+        "--loop.ema 0.9 --loop.mixing.mixup 0.2 --loop.mixing.cutmix 1 --loop.patience 3"
+    )
+    assert main(arguments(lamps, tmp_path / "out", *options.split())) == 0
+    loop = load_checkpoint(tmp_path / "out").lineage["fit"]["config"]["loop"]
+    assert loop["loss"]["heads"] == {"colour": "ghm"}
+    assert loop["loss"]["head_weights"] == {"side": 0.5}
+    assert (loop["optim"]["optimiser"], loop["mixing"]["cutmix"]) == ("sgd", 1)
+
+
 # ---- starting from a checkpoint ---------------------------------------------------------------
 
 
 def test_training_goes_on_from_a_checkpoint(
     lamps: Path, lamps_checkpoint: Path, tmp_path: Path
 ) -> None:
-    loop = quick_loop(2, optim=train.loop.OptimConfig(lr=1e-9, final_lr=1e-9, warmup=0))
+    loop = quick_loop(2, optim=OptimConfig(lr=1e-9, final_lr=1e-9, warmup=0))
     config = lamps_config(lamps, tmp_path / "out", init=lamps_checkpoint, loop=loop)
     checkpoint = fit(config)
     start = load_checkpoint(lamps_checkpoint)
@@ -178,8 +192,10 @@ def test_an_existing_output_is_kept(
         (("--loop.steps", "0"), "steps, batch and validate_every must be >= 1"),
         (("--loop.augment.blur", "2"), "augmentation strengths must lie in [0, 1]"),
         (("--loop.optim.lr", "nan"), "need 0 < final_lr <= lr"),
-        (("--network.resnet18.width", "4"), "widths must be >= 8"),
-        (("--network.backbone", "vgg"), "backbone 'vgg' is unknown"),
+        (("--rank-timeout-s", "0"), "need rank_timeout_s > 0"),
+        (("--network.sizes", "width=4"), "width must be a whole number >= 8, got 4"),
+        (("--network.sizes", "depth=4"), "it has no size 'depth'. Its sizes and their defaults: "),
+        (("--network", "vgg"), "backbone 'vgg' is unknown"),
         (("--init", "nowhere"), "cannot be read"),
     ],
 )
@@ -268,10 +284,10 @@ def clothes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("rule", ["derive:labels", "derive:colour,garment"])
 def test_attributes_of_photographs_from_a_tree(clothes: Path, tmp_path: Path, rule: str) -> None:
     options = [
-        "photos",
+        "clothing-two-heads",
         *("--data", str(clothes), "--validation", str(clothes), "--schema", rule),
         *("--output", str(tmp_path / "out"), "--imgsz", "32", "32", "--threads", "1"),
-        *("--network.resnet18.width", "8", "--network.resnet18.last-width", "16"),
+        *("--network.sizes", "width=8", "last_width=16"),
         *("--loop.steps", "60", "--loop.batch", "16", "--loop.optim.warmup", "5"),
         *("--loop.optim.lr", "0.01", "--loop.augment.geometry", "0", "--loop.augment.colour", "0"),
     ]

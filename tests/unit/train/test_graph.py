@@ -15,6 +15,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from torch import Tensor, nn
 
 from runtime.arrays import Logits
 from runtime.errors import EngineError, MissingExtraError
@@ -23,7 +24,7 @@ from runtime.session import SessionOptions
 from runtime.session_onnx import OnnxSession
 from tests.slimming import SCHEMA, SPEC, random_crops, tiny_config, tiny_network
 from train.graph import OPSET, write_graph
-from train.network import build
+from train.network import NetworkConfig, build
 from train.scoring import score
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -107,20 +108,24 @@ def test_sets_of_labels_global_pooling_and_names_that_torch_uses_itself(tmp_path
 
 
 def pretend(
-    monkeypatch: pytest.MonkeyPatch, *, opset: int = OPSET, swap: bool = False, norm: bool = False
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    opset: int = OPSET,
+    swap: bool = False,
+    foreign: bool = False,
 ) -> None:
     """Make torch's exporter write a small graph of ours."""
     outputs = [("colour", 3), ("side", 2)]
     if swap:
         outputs.reverse()
-    ones, sizes = np.ones(5, np.float32), np.array([n for _, n in outputs], np.int64)
+    sizes = np.array([n for _, n in outputs], np.int64)
     wide = np.zeros((16 * 32 * 3, 5), np.float32)
-    norm_node = helper.make_node("BatchNormalization", ["flat", *["ones"] * 4], ["scores"])
+    kind, domain = ("Secret", "com.example") if foreign else ("Relu", "")
     nodes = [
         helper.make_node("Cast", ["image"], ["float"], to=onnx.TensorProto.FLOAT),
         helper.make_node("Flatten", ["float"], ["pixels"]),
         helper.make_node("MatMul", ["pixels", "wide"], ["flat"]),
-        norm_node if norm else helper.make_node("Relu", ["flat"], ["scores"]),
+        helper.make_node(kind, ["flat"], ["scores"], domain=domain),
         helper.make_node("Split", ["scores", "sizes"], [name for name, _ in outputs], axis=1),
     ]
     image = helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, ["batch", 16, 32, 3])
@@ -128,10 +133,12 @@ def pretend(
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", size])
         for name, size in outputs
     ]
-    values = {"ones": ones, "sizes": sizes, "wide": wide}
+    values = {"sizes": sizes, "wide": wide}
     constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
     graph = helper.make_graph(nodes, "pretended", [image], infos, constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    domains = [helper.make_opsetid("", opset)]
+    domains += [helper.make_opsetid("com.example", 1)] if foreign else []
+    model = helper.make_model(graph, opset_imports=domains)
 
     def export(network: object, inputs: object, path: Path, **options: object) -> None:
         onnx.save(model, path)
@@ -149,7 +156,7 @@ def test_a_graph_as_asked_for_passes(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [
         ({"opset": 18}, "asked for opset 20 and outputs .*, torch wrote opset 18"),
         ({"swap": True}, r"outputs \['colour', 'side'\], torch wrote .*\['side', 'colour'\]"),
-        ({"norm": True}, "1 BatchNorm layers were not folded"),
+        ({"foreign": True}, r"the operators \['Secret'\] are not standard"),
     ],
 )
 def test_any_other_graph_is_refused(
@@ -158,6 +165,39 @@ def test_any_other_graph_is_refused(
     pretend(monkeypatch, **change)
     with pytest.raises(EngineError, match=message):
         write_graph(tiny_network(), SCHEMA, SPEC, tmp_path / "a.onnx")
+
+
+class LateNorms(nn.Module):
+    """BatchNorms that no convolution stands before: on the input and behind an addition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.BatchNorm2d(3)
+        self.conv = nn.Conv2d(3, 3, 3, 1, 1)
+        self.last = nn.BatchNorm2d(3, eps=0.1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.first(image)
+        normed: Tensor = self.last(self.conv(features) + features)
+        return normed.relu()
+
+
+def test_normalisations_that_cannot_fold_are_a_product_and_a_sum(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = NetworkConfig(backbone=f"{__name__}:LateNorms")
+    network = build(SCHEMA, SPEC, config).eval()
+    for name in ("first", "last"):
+        norm = network.get_submodule(f"backbone.{name}")
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias)
+        nn.init.normal_(norm.running_mean)
+        nn.init.uniform_(norm.running_var, 0.01, 2.0)
+    write_graph(network, SCHEMA, SPEC, tmp_path / "a.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "a.onnx").graph.node]
+    assert (kinds.count("Mul"), kinds.count("BatchNormalization")) == (2, 0)
+    session = OnnxSession(tmp_path / "a.onnx", SCHEMA, SPEC, SessionOptions())
+    images = random_crops(3).numpy()
+    compare(session.run(images), score(network, images))
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])

@@ -58,6 +58,33 @@ def test_a_tree_gives_the_same_schema_as_a_list(tmp_path: Path) -> None:
         assert resolve_schema(rule, [tmp_path / "tree"]) == resolve_schema(rule, [listed])
 
 
+def test_a_plus_makes_a_labels_head(tmp_path: Path) -> None:
+    source = write_labels(tmp_path, "blue,night|wet,x", "red,-,y", "red,dry,")
+    schema = resolve_schema("derive:colour,weather+ , mark", [source])
+    assert [(head.name, head.kind, head.labels) for head in schema.heads] == [
+        ("colour", HeadKind.CHOICE, ("blue", "red")),
+        ("weather", HeadKind.LABELS, ("dry", "night", "wet")),
+        ("mark", HeadKind.CHOICE, ("x", "y")),
+    ]
+    tags = resolve_schema("derive:tags+", [write_labels(tmp_path, "a,b", "b|c", "-")])
+    assert (tags.heads[0].name, tags.heads[0].labels) == ("tags", ("a", "b", "c"))
+    with pytest.raises(SchemaError, match=r"heads \['weather'\] have fewer"):
+        resolve_schema("derive:colour,weather+", [write_labels(tmp_path, "blue,-", "red,")])
+
+
+def test_columns_of_a_table_are_found_by_name(tmp_path: Path) -> None:
+    table = tmp_path / "t.tsv"
+    table.write_text(
+        "path\tage\ttags=new\ttags=old\tcolour\na.png\t1\t0\t1\tred\nb.png\t2\t1\t0\tNA\n"
+        "c.png\t3\t0\t0\tblue\n",
+        encoding="utf-8",
+    )
+    schema = resolve_schema("derive:colour,tags+", [table])
+    assert [head.labels for head in schema.heads] == [("blue", "red"), ("new", "old")]
+    with pytest.raises(DataError, match="none of the columns"):
+        resolve_schema("derive:shape", [table])
+
+
 def test_labels_with_another_number_of_parts_are_all_named(tmp_path: Path) -> None:
     source = write_labels(tmp_path, "black,jeans", "blue", "a,b,c")
     with pytest.raises(DataError) as caught:

@@ -32,4 +32,4 @@ def test_lineage_is_plain_json() -> None:
     }  # fmt: skip
     assert entry["inputs"] == {"data": "0" * 64}
     assert entry["environment"]["packages"]["torch"]
-    assert plain(tiny_config())["resnet18"]["last_stride"] == [2, 1]
+    assert plain(tiny_config())["sizes"]["last_stride"] == [2, 1]

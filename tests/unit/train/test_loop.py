@@ -19,8 +19,12 @@ from runtime.errors import CheckpointError, ConfigError
 from tests.slimming import SCHEMA, SPEC, tiny_config
 from tests.training import quick_loop
 from train.data import Batch, CropSet, load_crops
-from train.loop import LoopConfig, TrainingResult, run_training, uses_bf16
+from train.loop import LoopConfig, TrainingResult, run_training
+from train.losses import LossConfig, head_losses, total_loss
+from train.mixing import MixingConfig
 from train.network import Network, build
+from train.optim import OptimConfig
+from train.step import uses_bf16
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -139,7 +143,7 @@ def test_the_loss_of_a_row_is_the_mean_of_its_steps(train_it: Train) -> None:
     config = quick_loop(7, validate_every=3)
 
     def remember(batch: Batch, logits: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        loss = train.loop._own_loss(SCHEMA, config)(batch, logits)
+        loss = total_loss(SCHEMA, head_losses(SCHEMA, logits, batch.targets))
         losses.append(loss.item())
         return loss
 
@@ -279,7 +283,7 @@ def test_a_run_of_other_settings_is_refused(
 
 
 def replace_digest(crops: CropSet) -> CropSet:
-    return CropSet(crops.images, crops.targets, crops.texts, crops.order, "other")
+    return replace(crops, digest="other")
 
 
 @pytest.mark.parametrize(
@@ -347,8 +351,12 @@ def test_a_loss_that_is_no_number_ends_the_run(
         {"batch": 0},
         {"validate_every": 0},
         {"precision": "fp16"},
-        {"label_smoothing": 1.0},
-        {"label_smoothing": float("nan")},
+        {"accumulate": 0},
+        {"accumulate": 65},
+        {"patience": -1},
+        {"ema": 1.0},
+        {"ema": float("nan")},
+        {"accumulate": 2, "loss": LossConfig(choice="ghm")},
     ],
 )
 def test_settings_that_cannot_train_are_refused(wrong: dict[str, Any]) -> None:
@@ -362,9 +370,82 @@ def test_precision() -> None:
     assert isinstance(uses_bf16("auto"), bool)
 
 
-def test_bf16_resumes_bit_by_bit_too(train_it: Train) -> None:
-    config = quick_loop(4, precision="bf16")
-    network, _ = train_it("whole", config)
+WITH_STATE: dict[str, dict[str, Any]] = {
+    "bf16": {"precision": "bf16"},
+    "ema": {"ema": 0.9},
+    "ghm": {"loss": LossConfig(choice="ghm")},
+    "mixed": {"mixing": MixingConfig(mixup=0.4, cutmix=1.0), "accumulate": 3},
+    "adamw": {"optim": OptimConfig(optimiser="adamw", schedule="step", warmup=1)},
+    "sgd": {"optim": OptimConfig(optimiser="sgd", schedule="constant", warmup=1)},
+}
+
+
+@pytest.mark.parametrize("name", WITH_STATE)
+def test_all_that_a_step_depends_on_is_resumed(train_it: Train, name: str) -> None:
+    config = quick_loop(4, **WITH_STATE[name])
+    network, result = train_it("whole", config)
     with pytest.raises(KeyboardInterrupt):
         train_it("parts", config, after_step=stop_after(3, press_ctrl_c))
-    assert same_weights(train_it("parts", config)[0], network)
+    resumed, again = train_it("parts", config)
+    assert same_weights(resumed, network)
+    assert without_times(again.history) == without_times(result.history)
+
+
+# ---- averages, early ends ---------------------------------------------------------------------
+
+
+def test_the_average_of_weights_is_validated_and_kept(train_it: Train) -> None:
+    """With a hook that changes weights after the step, as slimming does."""
+    live: list[dict[str, torch.Tensor]] = []
+    seen: list[torch.Tensor] = []
+    names = {"backbone.stem.1.weight"}
+
+    def shrink(network: Network, _: float) -> None:
+        with torch.no_grad():
+            for name in names:
+                network.get_parameter(name).mul_(0.5)
+        live.append({k: v.clone() for k, v in network.state_dict().items()})
+
+    def observe(network: Network) -> dict[str, Any]:
+        seen.append(network.get_parameter("backbone.stem.1.weight").clone())
+        return {}
+
+    torch.manual_seed(0)
+    average = build(SCHEMA, SPEC, tiny_config()).state_dict()
+    config = quick_loop(STEPS, ema=0.5)
+    network, _ = train_it(config=config, after_step=shrink, observe=observe, keep="last")
+    for step, weights in enumerate(live, start=1):
+        stays = min(0.5, (1 + step) / (10 + step))
+        for name, value in weights.items():
+            if value.is_floating_point():
+                average[name] = stays * average[name] + (1 - stays) * value
+            else:
+                average[name] = value
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, average[name], rtol=1e-5, atol=1e-6)
+    assert torch.equal(seen[-1], network.get_parameter("backbone.stem.1.weight"))
+    assert not same_weights_as(network, live[-1])
+
+
+def same_weights_as(network: Network, state: Mapping[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_a_run_ends_early_when_it_no_longer_gets_better(
+    train_it: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Best at the third validation; the fifth is the second in a row that is not better.
+    found = iter([0.2, 0.1, 0.6, 0.6, 0.5, *[0.9] * 9])
+    original = train.loop.evaluate_network
+
+    def scripted(network: Network, *more: Any) -> Any:
+        return replace(original(network, *more), exact=next(found), loss=1.0)
+
+    monkeypatch.setattr(train.loop, "evaluate_network", scripted)
+    config = quick_loop(STEPS, validate_every=1, patience=2)
+    _, result = train_it(config=config)
+    assert [row["step"] for row in result.history] == [1, 2, 3, 4, 5]
+    assert result.best_step == 3
+    # The same command again finds it finished.
+    _, again = train_it(config=config, after_step=stop_after(1, kill_at_once))
+    assert again.history == result.history

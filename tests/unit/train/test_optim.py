@@ -1,6 +1,9 @@
-"""Groups of parameters and the learning-rate schedule."""
+"""Groups of parameters, optimisers and learning-rate schedules."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import pytest
 import torch
@@ -38,13 +41,54 @@ def test_decay_goes_by_the_kind_of_parameter() -> None:
             assert layer.bias is None or decay[id(layer.bias)] == 0.0
 
 
-def test_decay_is_decoupled_from_the_gradient() -> None:
+@pytest.mark.parametrize("name", ["radam", "adamw", "sgd"])
+def test_decay_is_decoupled_from_the_gradient(name: Any) -> None:
     layer = nn.Linear(2, 1)
     nn.init.ones_(layer.weight)
-    optimiser = build_optimiser(layer, OptimConfig(lr=0.1, final_lr=0.1, conv_decay=0.5))
-    layer.weight.grad = torch.zeros_like(layer.weight)
-    optimiser.step()
-    assert layer.weight.tolist() == [[pytest.approx(0.95), pytest.approx(0.95)]]
+    config = OptimConfig(optimiser=name, lr=0.1, final_lr=0.1, conv_decay=0.5)
+    optimiser = build_optimiser(layer, config)
+    for steps in (1, 2):  # momentum does not take it up
+        layer.weight.grad = torch.zeros_like(layer.weight)
+        layer.bias.grad = None
+        optimiser.step()
+        assert layer.weight.tolist() == [[pytest.approx(0.95**steps)] * 2]
+
+
+def descend(config: OptimConfig, gradients: list[float]) -> list[float]:
+    """Where one weight that starts at 1 goes."""
+    layer = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(layer.weight)
+    optimiser = build_optimiser(layer, config)
+    places = []
+    for gradient in gradients:
+        layer.weight.grad = torch.full_like(layer.weight, gradient)
+        optimiser.step()
+        places.append(layer.weight.item())
+    return places
+
+
+def test_sgd_follows_nesterovs_formula() -> None:
+    config = OptimConfig(optimiser="sgd", lr=0.1, final_lr=0.1, conv_decay=0.2, momentum=0.9)
+    place, velocity, expected = 1.0, 0.0, []
+    for gradient in (1.0, -0.5, 0.25):
+        velocity = 0.9 * velocity + gradient
+        place = place * (1 - 0.1 * 0.2) - 0.1 * (gradient + 0.9 * velocity)
+        expected.append(place)
+    assert descend(config, [1.0, -0.5, 0.25]) == pytest.approx(expected)
+    plain = OptimConfig(optimiser="sgd", lr=0.1, final_lr=0.1, conv_decay=0, momentum=0)
+    assert descend(plain, [1.0, 2.0]) == pytest.approx([0.9, 0.7])
+
+
+def test_adamw_follows_its_formula() -> None:
+    config = OptimConfig(optimiser="adamw", lr=0.1, final_lr=0.1, conv_decay=0.2)
+    place, first, second, expected = 1.0, 0.0, 0.0, []
+    for step, gradient in enumerate((1.0, -0.5, 0.25), start=1):
+        first = 0.9 * first + 0.1 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        move = first / (1 - 0.9**step) / (math.sqrt(second / (1 - 0.999**step)) + 1e-8)
+        place = place * (1 - 0.1 * 0.2) - 0.1 * move
+        expected.append(place)
+    assert descend(config, [1.0, -0.5, 0.25]) == pytest.approx(expected, rel=1e-5)
 
 
 CONFIG = OptimConfig(lr=0.1, final_lr=0.001, warmup=10)
@@ -59,6 +103,16 @@ def test_end_points_of_the_schedule() -> None:
     middle = (learning_rate(54, 100, CONFIG) + learning_rate(55, 100, CONFIG)) / 2
     assert middle == pytest.approx(0.0505)
     assert learning_rate(0, 1, OptimConfig(lr=0.1, final_lr=0.001, warmup=0)) == pytest.approx(0.1)
+
+
+def test_steps_down_and_a_constant_rate() -> None:
+    config = OptimConfig(
+        lr=0.1, warmup=10, schedule="step", milestones=(0.5, 0.75), factor=0.2, final_lr=1e-6
+    )
+    rates = [learning_rate(step, 100, config) for step in (0, 9, 10, 49, 50, 74, 75, 99)]
+    assert rates == pytest.approx([0.01, 0.1, 0.1, 0.1, 0.02, 0.02, 0.004, 0.004])
+    constant = OptimConfig(lr=0.1, warmup=10, schedule="constant")
+    assert [learning_rate(s, 100, constant) for s in (4, 10, 99)] == pytest.approx([0.05, 0.1, 0.1])
 
 
 @given(steps=st.integers(12, 300), step=st.integers(0, 299), warmup=st.integers(0, 10))
@@ -88,3 +142,27 @@ def test_the_rate_rises_then_falls_within_its_bounds(steps: int, step: int, warm
 def test_settings_that_cannot_train_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="final_lr <= lr < inf"):
         OptimConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"milestones": (0.5, 0.5)},
+        {"milestones": (0.0, 0.5)},
+        {"milestones": (0.5, 1.0)},
+        {"milestones": (float("nan"),)},
+        {"factor": 1.0},
+        {"factor": 0.0},
+        {"momentum": 1.0},
+        {"momentum": float("nan")},
+    ],
+)
+def test_schedules_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="need milestones that rise"):
+        OptimConfig(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"optimiser": "adam"}, {"schedule": "linear"}])
+def test_unknown_names_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"must be one of \['radam', 'adamw', 'sgd'\]"):
+        OptimConfig(**wrong)

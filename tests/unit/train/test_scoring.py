@@ -25,6 +25,14 @@ def test_scores_do_not_depend_on_how_crops_are_batched() -> None:
         np.testing.assert_allclose(joined, values, rtol=1e-4, atol=1e-4)
 
 
+def test_crops_are_scored_like_their_pictures(lamps: Path) -> None:
+    crops = load_crops([lamps / "train"], SCHEMA, SPEC, cache_mb=0)
+    network = tiny_network()
+    found = score(network, crops)
+    for name, values in score(network, crops.images_at(np.arange(256))).items():
+        np.testing.assert_array_equal(found[name], values)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_scoring_changes_nothing(training: bool) -> None:
     network = tiny_network().train(training)

@@ -1,4 +1,4 @@
-"""Losses against values worked by hand and against formulas written anew in numpy."""
+"""Plain losses against values worked by hand and against formulas written anew in numpy."""
 
 from __future__ import annotations
 
@@ -28,14 +28,13 @@ def losses(
     some: list[list[float]],
     truth: list[int],
     flags: list[list[int]],
-    smoothing: float = 0.0,
 ) -> dict[str, torch.Tensor]:
     logits = {
         "one": torch.tensor(one, requires_grad=True),
         "some": torch.tensor(some, requires_grad=True),
     }
     targets = {"one": torch.tensor(truth), "some": torch.tensor(flags)}
-    found = head_losses(SCHEMA, logits, targets, label_smoothing=smoothing)
+    found = head_losses(SCHEMA, logits, targets)
     total_loss(SCHEMA, found).backward()
     for value in logits.values():
         assert value.grad is not None
@@ -74,7 +73,7 @@ def test_single_labels_of_a_set_may_be_missing() -> None:
 
 
 def test_a_batch_without_any_label_of_a_head_costs_nothing() -> None:
-    found = losses([[1.0, 2.0, 3.0]] * 2, [[1.0, -2.0]] * 2, [-1, -1], [[-1, -1]] * 2, 0.1)
+    found = losses([[1.0, 2.0, 3.0]] * 2, [[1.0, -2.0]] * 2, [-1, -1], [[-1, -1]] * 2)
     assert found["one"].item() == 0
     assert found["some"].item() == 0
     for name in ("one", "some"):
@@ -89,21 +88,17 @@ def test_confident_mistakes_stay_finite() -> None:
 
 @given(
     logits=st.lists(st.lists(st.floats(-20, 20), min_size=3, max_size=3), min_size=1, max_size=5),
-    smoothing=st.floats(0, 0.9),
     data=st.data(),
 )
-def test_choice_loss_follows_its_formula(
-    logits: list[list[float]], smoothing: float, data: st.DataObject
-) -> None:
-    """Cross-entropy with (1 - s) of the target on its label and s spread over all K."""
+def test_choice_loss_follows_its_formula(logits: list[list[float]], data: st.DataObject) -> None:
     truth = data.draw(st.lists(st.integers(-1, 2), min_size=len(logits), max_size=len(logits)))
-    found = losses(logits, [[0.0, 0.0]] * len(logits), truth, [[-1, -1]] * len(logits), smoothing)
+    found = losses(logits, [[0.0, 0.0]] * len(logits), truth, [[-1, -1]] * len(logits))
     each = []
     for row, label in zip(logits, truth, strict=True):
         probability = [exp(value - max(row)) for value in row]
         surprise = [-(value - max(row) - log(sum(probability))) for value in row]
         if label >= 0:
-            each.append((1 - smoothing) * surprise[label] + smoothing * sum(surprise) / 3)
+            each.append(surprise[label])
     expected = sum(each) / max(1, len(each))
     assert found["one"].item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 

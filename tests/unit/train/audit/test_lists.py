@@ -1,0 +1,115 @@
+"""What an audit writes can be read again."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from benchmarks.labelled import read_labelled
+from runtime.errors import DataError
+from tests.unit.train.audit.crops import SCHEMA, scene, survey_of, write_list
+from train.audit.label_issues import Suspect
+from train.audit.lists import read_excluded, write_lists, write_suspects
+from train.audit.survey import Survey, take_survey
+
+
+def suspect(crop: int, *, likely: bool = True) -> Suspect:
+    return Suspect(
+        crop=crop,
+        head="colour",
+        given="red",
+        suggested="blue",
+        column="blue,night",
+        score=0.01234,
+        likely=likely,
+    )
+
+
+def gate(folder: Path) -> Survey:
+    return survey_of(
+        folder,
+        train=[(scene(0), "blue"), ("none.png", "red"), (scene(1), "red,night")],
+        test=[(scene(2), "red"), (scene(3), ",-")],
+    )
+
+
+def test_suspects_name_path_labels_and_row(tmp_path: Path) -> None:
+    survey = gate(tmp_path)
+    file = tmp_path / "suspects.tsv"
+    write_suspects(file, survey, [suspect(1), suspect(2, likely=False)])
+    with file.open(encoding="utf-8", newline="") as stream:
+        first, second = csv.DictReader(stream, delimiter="\t")
+    assert first == {
+        "path": str(tmp_path / "train-2.png"),
+        "given": "red,night",
+        "suggested": "blue,night",
+        "head": "colour",
+        "given_label": "red",
+        "suggested_label": "blue",
+        "score": "0.0123",
+        "likely": "yes",
+        "row": f"{tmp_path / 'train.tsv'}:3",
+    }
+    assert (second["likely"], second["row"]) == ("no", f"{tmp_path / 'test.tsv'}:1")
+
+
+def test_edited_suspects_are_left_out_of_the_next_survey(tmp_path: Path) -> None:
+    survey = gate(tmp_path)
+    file = tmp_path / "suspects.tsv"
+    write_suspects(file, survey, [suspect(1), suspect(2)])
+    head, _, kept = file.read_text(encoding="utf-8").splitlines()
+    file.write_text(f"{head}\n{kept}\n", encoding="utf-8")  # a person took the first for right
+    sources = {name: [tmp_path / f"{name}.tsv"] for name in ("train", "test")}
+    again = take_survey(sources, SCHEMA, read_excluded(file))
+    assert list(again.texts) == ["blue", "red,night", ",-"]
+
+
+@pytest.mark.parametrize("content", ["", "path\tgiven\na\tb\n", "path\trow\na\n", None])
+def test_other_files_are_refused(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "suspects.tsv"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    with pytest.raises(DataError, match=r"suspects\.tsv"):
+        read_excluded(file)
+
+
+def test_lists_hold_usable_rows_with_and_without_suspects(tmp_path: Path) -> None:
+    survey = gate(tmp_path / "data")
+    folder = tmp_path / "lists"
+    missing = write_lists(folder, survey, [suspect(1), suspect(2, likely=False)])
+    assert missing == {"train": None, "test": None}
+    found = {path.stem: read_labelled(path, SCHEMA) for path in sorted(folder.iterdir())}
+    texts = {name: list(crops.texts) for name, crops in found.items()}
+    assert texts == {
+        "train": ["blue", "red,night"],
+        "train-without-suspects": ["blue"],
+        "test": ["red", ",-"],
+        "test-without-suspects": ["red", ",-"],
+    }
+    assert (found["train"].image(1) == scene(1)).all()
+
+
+def test_without_suspects_one_list_a_split(tmp_path: Path) -> None:
+    write_lists(tmp_path / "lists", gate(tmp_path / "data"), [])
+    assert sorted(path.name for path in (tmp_path / "lists").iterdir()) == ["test.tsv", "train.tsv"]
+
+
+def test_regions_cannot_be_listed(tmp_path: Path) -> None:
+    write_list(tmp_path, "whole", [(scene(0), "blue")])
+    boxed = tmp_path / "boxed.txt"
+    boxed.write_text("whole-0.png blue 1 1 40 30 1 0\n", encoding="utf-8")
+    survey = take_survey({"train": [boxed], "test": [tmp_path / "whole.tsv"]}, SCHEMA)
+    missing = write_lists(tmp_path / "lists", survey, [])
+    assert missing == {"train": f"{boxed}: regions of pictures", "test": None}
+    assert [path.name for path in (tmp_path / "lists").iterdir()] == ["test.tsv"]
+
+
+def test_labels_given_in_part_cannot_be_listed(tmp_path: Path) -> None:
+    write_list(tmp_path, "whole", [(scene(0), "blue")])
+    table = tmp_path / "table.csv"
+    table.write_text("path,colour,night\nwhole-0.png,blue,1\n", encoding="utf-8")
+    survey = take_survey({"train": [table]}, SCHEMA)
+    missing = write_lists(tmp_path / "lists", survey, [])
+    assert missing == {"train": f"{table}: labels heads that are given in part"}

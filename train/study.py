@@ -1,0 +1,187 @@
+"""Compare settings of a training over several seeds: ``python -m train.study PLAN.toml``.
+
+Every run is a ``train.fit`` (or another command) of its own in a folder of its own; what is there
+already is not made again, and interrupted runs go on where they were.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import tyro
+
+from benchmarks.assessment import assess
+from benchmarks.command import run_command, say
+from benchmarks.environment import environment
+from benchmarks.figures import check_matplotlib
+from runtime.errors import ConfigError, HeadlightError
+
+from .checkpoint import CHECKPOINT_FILE, load_checkpoint
+from .data import load_crops
+from .scoring import score
+from .study_plan import Plan, Run, fill, read_plan
+from .study_report import Outcome, write_report
+
+__all__ = ["StudyConfig", "main", "study"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyConfig:
+    """Train every variant of a plan for every seed, and compare them on the plan's lists.
+
+    Raises:
+        ConfigError: no seed, a seed twice, or fewer than one job.
+    """
+
+    plan: tyro.conf.Positional[Path]
+    """TOML file: what to train (``train.study_plan`` describes it)."""
+    data: Path
+    """Folder that ``{data}`` in the plan stands for."""
+    output: Path
+    """Folder of all runs, their logs and the report."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One training per variant and seed."""
+    variants: tuple[str, ...] = ()
+    """Only these variants; all where not given."""
+    jobs: int = 1
+    """Trainings at a time; the cores are shared among them."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or self.jobs < 1:
+            raise ConfigError(
+                f"need seeds, none twice, and jobs >= 1, got {self.seeds} and {self.jobs}"
+            )
+
+
+def study(config: StudyConfig) -> Sequence[Outcome]:
+    """Run what is missing, judge all runs, write the report.
+
+    Returns:
+        One outcome per run that is there.
+
+    Raises:
+        ConfigError: the plan cannot be used.
+        HeadlightError: a run failed; its log is named. The others were finished first.
+        KeyboardInterrupt: interrupted; the same call goes on.
+    """
+    check_matplotlib()
+    plan = read_plan(config.plan)
+    unknown = set(config.variants) - {variant.name for variant in plan.variants}
+    if unknown:
+        raise ConfigError(f"{config.plan} has no variants {sorted(unknown)}")
+    runs = [
+        run
+        for run in plan.runs(config.data, config.output, config.seeds)
+        if not config.variants or run.variant in config.variants
+    ]
+    config.output.mkdir(parents=True, exist_ok=True)
+    for command in plan.prepare:
+        _prepare([fill(word, {"data": config.data, "output": config.output}) for word in command])
+    failed = _train_all(runs, config.jobs)
+    outcomes = [_judge(run, plan, config.data) for run in runs if _is_there(run.output)]
+    if outcomes:
+        write_report(config.output, plan, outcomes, environment())
+    if failed:
+        raise HeadlightError(
+            f"{len(failed)} of {len(runs)} runs failed: "
+            + ", ".join(f"{run.variant} (seed {run.seed}; see {_log(run)})" for run in failed)
+        )
+    return outcomes
+
+
+def _prepare(command: Sequence[str]) -> None:
+    try:
+        subprocess.run([sys.executable, "-m", *command], check=True, stdout=2)
+    except subprocess.CalledProcessError as error:
+        raise HeadlightError(
+            f"the study's command {' '.join(command)!r} failed with exit code {error.returncode}"
+        ) from error
+
+
+def _is_there(folder: Path) -> bool:
+    return (folder / CHECKPOINT_FILE).is_file()
+
+
+def _log(run: Run) -> Path:
+    return run.output.with_name(f"{run.output.name}.log")
+
+
+def _train_all(runs: Sequence[Run], jobs: int) -> list[Run]:
+    """Run what is missing, ``jobs`` at a time; returns the runs that failed."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    stop = Event()
+    children: set[subprocess.Popen[bytes]] = set()
+
+    def train(run: Run) -> bool:
+        if _is_there(run.output) or stop.is_set():
+            return True
+        if run.start is not None and not _is_there(run.start):
+            say(f"{run.output.name}: left out, {run.start.name} is not there")
+            return False
+        say(f"{run.output.name}: started")
+        command = [sys.executable, "-m", run.module, *run.arguments, "--threads", str(threads)]
+        with (
+            _log(run).open("ab") as log,
+            subprocess.Popen(
+                command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": str(threads)}
+            ) as child,
+        ):
+            children.add(child)
+            code = child.wait()
+            children.discard(child)
+        say(f"{run.output.name}: {'done' if code == 0 else f'failed with exit code {code}'}")
+        return code == 0
+
+    # What starts from another variant's checkpoint waits until all others are there.
+    failed: list[Run] = []
+    try:
+        for wave in ([r for r in runs if r.start is None], [r for r in runs if r.start]):
+            with ThreadPoolExecutor(jobs) as pool:
+                done = list(pool.map(train, wave))
+            failed += [run for run, fine in zip(wave, done, strict=True) if not fine]
+    except KeyboardInterrupt:
+        stop.set()
+        for child in children:
+            child.send_signal(signal.SIGINT)
+        raise
+    return failed
+
+
+def _judge(run: Run, plan: Plan, data: Path) -> Outcome:
+    checkpoint = load_checkpoint(run.output)
+    network = checkpoint.build()
+    found: dict[str, Mapping[str, float]] = {}
+    for name, path in plan.tests.items():
+        source = Path(fill(path, {"data": data, "output": run.output.parent}))
+        crops = load_crops([source], checkpoint.schema, checkpoint.input)
+        logits = score(network, crops)
+        judged = assess(checkpoint.schema, logits, crops.targets, checkpoint.operating)
+        found[name] = {
+            measured.metric: measured.value
+            for measured in judged.measurements()
+            if measured.value is not None
+        }
+    return Outcome(variant=run.variant, seed=run.seed, lists=found)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return run_command(argv, StudyConfig, _work, prog="python -m train.study")
+
+
+def _work(config: StudyConfig) -> int:
+    study(config)
+    print(f"wrote {config.output / 'study.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
