@@ -82,7 +82,7 @@ $(REAL)/synth/labels.tsv: | $(READY)
 	$(RUN) train.synth cn-plate -n 60000 --seed 1 -o $(REAL)/synth
 $(REAL)/base/checkpoint.json: | $(REAL)/synth/labels.tsv
 	$(RUN) train.fit cn-plate --data $(REAL)/synth $(TRAIN) --repeats 1 15 20 --validation $(VALID) \
-	    --loop.steps 8000 --output $(REAL)/base
+	    --output $(REAL)/base
 $(REAL)/slim/checkpoint.json: | $(REAL)/base/checkpoint.json
 	$(RUN) compress.slim $(REAL)/base --data $(REAL)/synth $(TRAIN) --repeats 1 15 20 \
 	    --validation $(VALID) --target 0.7 --sparse-steps 1200 --tune-steps 4000 \

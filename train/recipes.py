@@ -23,12 +23,13 @@ CN_PLATE: Final = FitConfig(
     schema="cn-plate",
     imgsz=(48, 144),
     network=NetworkConfig(sizes={"width": 48, "last_width": 384}, pool="attention"),
-    loop=LoopConfig(steps=8000, augment=PLATES),
+    loop=LoopConfig(steps=6000, ema=0.998, augment=PLATES),
 )
 """Chinese number plates of 7 and 8 characters, their colour and rows.
 
 Train on rendered plates (``train.synth cn-plate``) and real ones, the real ones repeated such that
-every second crop is real.
+one crop in three or two is real. 6,000 steps on 40,000 rendered and 1,112 real crops: 98.9 % of
+jiangsu/test (188) and 98.1 % of ccpd/val (108) exact, 51 minutes on one core (docs/results.md).
 """
 
 US_PLATE: Final = FitConfig(
@@ -53,7 +54,11 @@ CLOTHING_TWO_HEADS: Final = FitConfig(
         mixing=MixingConfig(cutmix=1.0, probability=0.5),
     ),
 )
-"""Catalogue photos with two labels, ``colour,garment``: one choice head each."""
+"""Catalogue photos with two labels, ``colour,garment``: one choice head each.
+
+5,000 steps on 4,906 photos: colour 78.5 %, garment 93.9 % of clothing/test (689), 28 minutes on
+one core (docs/results.md).
+"""
 
 CLOTHING_MULTILABEL: Final = replace(CLOTHING_TWO_HEADS, schema="derive:labels")
 """The same photos with one labels head of all colours and garments: a sigmoid per label."""
