@@ -116,7 +116,9 @@ def _log(run: Run) -> Path:
 
 def _train_all(runs: Sequence[Run], jobs: int) -> list[Run]:
     """Run what is missing, ``jobs`` at a time; returns the runs that failed."""
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    # Not os.cpu_count(): taskset and containers give a process fewer cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = max(1, (cores or 1) // jobs)
     stop = Event()
     children: set[subprocess.Popen[bytes]] = set()
 
