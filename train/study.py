@@ -10,9 +10,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Event
 
@@ -23,9 +24,11 @@ from benchmarks.command import run_command, say
 from benchmarks.environment import environment
 from benchmarks.figures import check_matplotlib
 from runtime.errors import ConfigError, HeadlightError
+from runtime.preprocess import InputSpec
+from runtime.schema import Schema
 
 from .checkpoint import CHECKPOINT_FILE, load_checkpoint
-from .data import load_crops
+from .data import CropSet, load_crops
 from .scoring import score
 from .study_plan import Plan, Run, fill, read_plan
 from .study_report import Outcome, write_report
@@ -133,7 +136,13 @@ def _train_all(runs: Sequence[Run], jobs: int) -> list[Run]:
         with (
             _log(run).open("ab") as log,
             subprocess.Popen(
-                command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": str(threads)}
+                command,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+                # Ctrl-C reaches the study alone, which passes it on once: a training saves its
+                # state at the first one and breaks off at a second.
+                start_new_session=True,
             ) as child,
         ):
             children.add(child)
@@ -142,19 +151,34 @@ def _train_all(runs: Sequence[Run], jobs: int) -> list[Run]:
         say(f"{run.output.name}: {'done' if code == 0 else f'failed with exit code {code}'}")
         return code == 0
 
-    # What starts from another variant's checkpoint waits until all others are there.
     failed: list[Run] = []
-    try:
-        for wave in ([r for r in runs if r.start is None], [r for r in runs if r.start]):
-            with ThreadPoolExecutor(jobs) as pool:
+    for wave in _waves(runs):
+        with ThreadPoolExecutor(jobs) as pool:
+            try:
                 done = list(pool.map(train, wave))
-            failed += [run for run, fine in zip(wave, done, strict=True) if not fine]
-    except KeyboardInterrupt:
-        stop.set()
-        for child in children:
-            child.send_signal(signal.SIGINT)
-        raise
+            except KeyboardInterrupt:  # inside the pool, which waits for its threads on its way out
+                stop.set()
+                for child in list(children):
+                    child.send_signal(signal.SIGINT)
+                raise
+        failed += [run for run, fine in zip(wave, done, strict=True) if not fine]
     return failed
+
+
+def _waves(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:
+    """Yield all runs, each after the one whose checkpoint it starts from."""
+    waiting = list(runs)
+    while waiting:
+        missing = {run.output for run in waiting}
+        wave = [run for run in waiting if run.start not in missing]
+        yield wave
+        waiting = [run for run in waiting if run not in wave]
+
+
+@lru_cache(maxsize=8)
+def _test_crops(source: Path, schema: Schema, spec: InputSpec) -> CropSet:
+    """Read a list once for all runs that see it alike."""
+    return load_crops([source], schema, spec)
 
 
 def _judge(run: Run, plan: Plan, data: Path) -> Outcome:
@@ -163,7 +187,7 @@ def _judge(run: Run, plan: Plan, data: Path) -> Outcome:
     found: dict[str, Mapping[str, float]] = {}
     for name, path in plan.tests.items():
         source = Path(fill(path, {"data": data, "output": run.output.parent}))
-        crops = load_crops([source], checkpoint.schema, checkpoint.input)
+        crops = _test_crops(source, checkpoint.schema, checkpoint.input)
         logits = score(network, crops)
         judged = assess(checkpoint.schema, logits, crops.targets, checkpoint.operating)
         found[name] = {

@@ -66,7 +66,7 @@ def interrupt(place: Path, arguments: Sequence[str], when: Callable[[], bool]) -
 
 def left(place: Path) -> set[str]:
     """Everything in ``place`` but what the test itself put there."""
-    ours = {"out.txt", "err.txt", "tmp", "schema.json"}
+    ours = {"out.txt", "err.txt", "tmp", "schema.json", "plan.toml"}
     return {path.name for path in place.iterdir()} - ours
 
 
@@ -123,6 +123,41 @@ def test_fit(lamps: Path, tmp_path: Path) -> None:
     check_interrupted(tmp_path, code, remains={"result.run"})
     finish(tmp_path, arguments)
     assert "going on after step " in errors(tmp_path)
+
+
+def test_study(lamps: Path, tmp_path: Path) -> None:
+    lists = f'["tiny", "--data", "{lamps}/train", "--validation", "{lamps}/val",'
+    plan = tmp_path / "plan.toml"
+    plan.write_text(
+        f"""title = "lamps"
+show = ["accuracy.exact"]
+train = {lists} "--schema", "derive:colour,side", "--imgsz", "{SPEC.height}", "{SPEC.width}",
+         "--network.sizes", "width=8", "--loop.steps", "60", "--loop.batch", "16",
+         "--loop.validate-every", "2"]
+[tests]
+val = "{lamps}/val"
+[variants]
+first = []
+second = []
+""",
+        encoding="utf-8",
+    )
+    result = tmp_path / "result"
+    arguments = ["train.study", str(plan), "--data", str(lamps), "--output", str(result)]
+    arguments += ["--seeds", "0", "--variants", "first", "second"]
+    log = result / "first-s0.log"
+
+    def training() -> bool:
+        return log.exists() and "step 4:" in log.read_text(encoding="utf-8")
+
+    assert interrupt(tmp_path, arguments, training) == 1
+    # The run saved its state, and the next one was not begun.
+    assert (result / "first-s0.run").is_dir()
+    assert not (result / "second-s0.log").exists()
+    assert not (result / "study.md").exists()
+    finish(tmp_path, arguments)
+    assert "going on after step " in log.read_text(encoding="utf-8")
+    assert (result / "study.md").is_file()
 
 
 def test_slim(lamps_checkpoint: Path, lamps: Path, tmp_path: Path) -> None:

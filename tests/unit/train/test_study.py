@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import ConfigError
-from train.study import StudyConfig, main
+from train.study import StudyConfig, _waves, main
 from train.study_plan import Plan, read_plan
 from train.study_report import Outcome, table
 
@@ -146,6 +146,28 @@ def test_what_a_study_needs_is_prepared_first(
     capsys.readouterr()
     assert main(arguments) == 1  # train.shards does not write into what is there
     assert "'train.shards" in capsys.readouterr().err
+
+
+def test_a_chain_of_variants_is_run_link_by_link(
+    lamps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = """
+[variants.last]
+start = "again"
+command = ["train.fit", "tiny", "--init", "{start}"]
+"""
+    plan = written(tmp_path, PLAN.replace('"--loop.steps", "6"', '"--loop.steps", "0"') + last)
+    arguments = [str(plan), "--data", str(lamps), "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--seeds", "0", "--jobs", "3"]) == 1
+    told = capsys.readouterr().err
+    assert "again-s0: left out, base-s0 is not there" in told
+    # Not before its start was given up.
+    assert told.index("last-s0: left out, again-s0") > told.index("again-s0: left out")
+    runs = read_plan(plan).runs(lamps, tmp_path, [0])
+    waves = [[run.variant for run in wave] for wave in _waves(runs)]
+    assert waves == [["base", "slow"], ["again"], ["last"]]
+    # What is not run now counts as there.
+    assert [[run.variant for run in wave] for wave in _waves(runs[2:])] == [["again"], ["last"]]
 
 
 def test_an_unknown_variant_is_refused(
