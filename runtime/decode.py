@@ -157,8 +157,8 @@ class Decoder:
         ]
         joint = _joint(spelled, confidence, label_probability, labels)
         # Whoever acts on an answer needs all of it: where it is accepted, no position abstains.
-        certain = joint >= self._answer_threshold if self._answer_threshold else None
-        shown = accepted if certain is None else accepted | certain[:, None]
+        certain = joint >= self._answer_threshold
+        shown = accepted | certain[:, None] if self._answer_threshold else accepted
         readings = {
             reading.name: _spell(reading, choices, shown, sure)
             for reading, sure in zip(layout.readings, spelled, strict=True)
@@ -171,7 +171,7 @@ class Decoder:
             label_probability=label_probability,
             readings=readings,
             confidence=joint,
-            accepted=joint >= self._answer_threshold,
+            accepted=certain,
             choice_accepted={name: accepted[:, column] for name, column in columns},
         )
 
