@@ -34,7 +34,7 @@ from runtime.session_onnx import OnnxSession
 from runtime.staging import check_free
 from train.checkpoint import QUANTISED_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from train.data import CropSet, load_crops
-from train.graph import write_graph
+from train.graph import replace_constants, write_graph
 from train.lineage import lineage_entry
 from train.scoring import score
 
@@ -191,11 +191,7 @@ def to_signed(model: Any) -> int:
         made[f"{zero}_signed"] = numpy_helper.from_array(nought, f"{zero}_signed")
         node.input[1], node.input[2] = f"{scale}_signed", f"{zero}_signed"
         changed += 1
-    used = {name for node in graph.node for name in node.input}
-    kept = [entry for entry in graph.initializer if entry.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend([*kept, *made.values()])
-    del graph.value_info[:]  # holds the old types
+    replace_constants(model, made)
     return changed
 
 

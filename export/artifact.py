@@ -8,7 +8,7 @@ packed with golden vectors and a manifest. The folder appears only when all of t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import tyro
 
-from benchmarks.command import say
+from benchmarks.command import run_command, say
 from benchmarks.environment import device
 from benchmarks.operating_point import fit_operating_point
 from runtime.arrays import Images, Logits
@@ -33,7 +33,7 @@ from train.scoring import score
 
 from .parity import GateConfig, Parity, compare_answers
 
-__all__ = ["ExportConfig", "export_artifact"]
+__all__ = ["ExportConfig", "export_artifact", "run_export"]
 
 _GOLDEN_CROPS: Final = 16
 _GOLDEN_TOLERANCE: Final = {"int8": 0.25}
@@ -66,6 +66,23 @@ class ExportConfig:
 
 EngineWriter = Callable[[Path, Path], Mapping[str, str]]
 """(deployed ONNX graph, staged folder) to the passport; writes the engine files."""
+
+
+def run_export(
+    argv: Sequence[str] | None, *, engine: str, engine_file: str, write_engine: EngineWriter
+) -> int:
+    """Run the command line of ``python -m export.ENGINE``; see ``export_artifact``."""
+
+    def work(config: ExportConfig) -> int:
+        manifest = export_artifact(
+            config, engine=engine, engine_file=engine_file, write_engine=write_engine
+        )
+        print(
+            f"wrote {config.output} ({manifest.id}); next: python -m runtime.show {config.output}"
+        )
+        return 0
+
+    return run_command(argv, ExportConfig, work, prog=f"python -m export.{engine}")
 
 
 def export_artifact(

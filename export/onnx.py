@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.command import run_command
 from runtime.engine_imports import import_onnxruntime
 
-from .artifact import ExportConfig, export_artifact
+from .artifact import run_export
 from .requantise import unsigned_after_relu
 
 __all__ = ["main"]
@@ -35,15 +34,7 @@ def write_onnx(graph: Path, folder: Path) -> Mapping[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    return run_command(argv, ExportConfig, _work, prog="python -m export.onnx")
-
-
-def _work(config: ExportConfig) -> int:
-    manifest = export_artifact(
-        config, engine="onnx", engine_file=ENGINE_FILE, write_engine=write_onnx
-    )
-    print(f"wrote {config.output} ({manifest.id}); next: python -m runtime.show {config.output}")
-    return 0
+    return run_export(argv, engine="onnx", engine_file=ENGINE_FILE, write_engine=write_onnx)
 
 
 if __name__ == "__main__":

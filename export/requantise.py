@@ -12,6 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from train.graph import replace_constants
+
 __all__ = ["unsigned_after_relu"]
 
 _NON_NEGATIVE: Final = frozenset({"Relu", "Sigmoid"})
@@ -56,9 +58,5 @@ def unsigned_after_relu(model: Any) -> int:
             added[name] = numpy_helper.from_array(np.zeros(zero.shape, np.uint8), name)
             node.input[2] = name
             changed += 1
-    used = {name for node in graph.node for name in node.input}
-    kept = [entry for entry in graph.initializer if entry.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend([*kept, *added.values()])
-    del graph.value_info[:]  # holds the old types
+    replace_constants(model, added)
     return changed

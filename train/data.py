@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.command import say
 from benchmarks.labelled import LabelledCrops, Targets
+from benchmarks.pictures import Pictures
 from benchmarks.texts import Texts
 from runtime.arrays import Images
 from runtime.errors import ConfigError, DataError
@@ -75,7 +76,7 @@ class CropSet:
     targets: Targets
     texts: Sequence[str]
     """N label columns."""
-    paths: Sequence[Path]
+    paths: Pictures
     """N pictures; one in a tar shard is called by the shard's path and the member's name."""
     order: npt.NDArray[np.int64]
     """Sample indices of one epoch; a sample stands in it as often as its source is repeated."""

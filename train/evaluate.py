@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import tyro
 from torch import nn
@@ -17,7 +17,6 @@ from torch import nn
 from benchmarks.assessment import Assessment, assess
 from benchmarks.command import run_command, say
 from benchmarks.environment import environment
-from benchmarks.evaluation_gallery import Crops
 from benchmarks.evaluation_report import (
     PAGE,
     Evaluated,
@@ -100,10 +99,8 @@ def _work(config: EvaluateConfig) -> int:
         found = assess(
             checkpoint.schema, logits, crops.targets, operating, validation=on_validation
         )
-        # The paths of crops that were read from disk are ``Pictures``, which can be read.
-        pictures = cast(Crops, crops.paths)
         evaluated.append(
-            Evaluated(name=str(source), found=found, targets=crops.targets, crops=pictures)
+            Evaluated(name=str(source), found=found, targets=crops.targets, crops=crops.paths)
         )
     report = _report(config, evaluated)
     report.show()

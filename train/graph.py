@@ -9,6 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from runtime.schema import INPUT_NAME, Schema
 
 from .network import DeployedNetwork, Network
 
-__all__ = ["OPSET", "write_graph"]
+__all__ = ["OPSET", "replace_constants", "write_graph"]
 
 OPSET: Final = 20
 """What torch 2.13 writes; asking for 17 silently gives 18, so the result is checked."""
@@ -117,3 +118,13 @@ def _unfold_normalisations(graph: Any) -> int:
     del graph.node[:]
     graph.node.extend(nodes)
     return len(found)
+
+
+def replace_constants(model: Any, made: Mapping[str, Any]) -> None:
+    """Give an ONNX model the initialisers ``made`` and drop what no node reads, in place."""
+    graph = model.graph
+    used = {name for node in graph.node for name in node.input}
+    kept = [entry for entry in graph.initializer if entry.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend([*kept, *made.values()])
+    del graph.value_info[:]  # holds the old types

@@ -20,6 +20,7 @@ __all__ = [
     "conv_norm",
     "depthwise",
     "divisible",
+    "pooled_stem",
     "stack_stages",
 ]
 
@@ -49,6 +50,11 @@ def conv_norm(
     if activation:
         layers.append(ACTIVATIONS[activation]())
     return nn.Sequential(*layers)
+
+
+def pooled_stem(width: int, stride: int) -> nn.Sequential:
+    """The stem of residual networks on small crops: 3x3 convolution, max-pool of stride 2."""
+    return nn.Sequential(*conv_norm(3, width, 3, "relu", stride=stride), nn.MaxPool2d(3, 2, 1))
 
 
 def depthwise(channels: int, kernel: int, activation: str, stride: Stride) -> nn.Sequential:

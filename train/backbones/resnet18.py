@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from .layers import stack_stages
+from .layers import pooled_stem, stack_stages
 from .sizes import BackboneConfig, bounded
 
 __all__ = ["ResNet18", "ResNet18Config"]
@@ -65,12 +65,7 @@ class ResNet18(nn.Module):
 
     def __init__(self, config: ResNet18Config) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, config.width, 3, config.stem_stride, 1, bias=False),
-            nn.BatchNorm2d(config.width),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2, 1),
-        )
+        self.stem = pooled_stem(config.width, config.stem_stride)
         self.stages = stack_stages(
             config.width,
             config.widths,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .layers import stack_stages
+from .layers import pooled_stem, stack_stages
 from .resnet18 import ResNet18Config
 
 __all__ = ["ResNet18V2"]
@@ -55,12 +55,7 @@ class ResNet18V2(nn.Module):
 
     def __init__(self, config: ResNet18Config) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, config.width, 3, config.stem_stride, 1, bias=False),
-            nn.BatchNorm2d(config.width),
-            nn.ReLU(),
-            nn.MaxPool2d(3, 2, 1),
-        )
+        self.stem = pooled_stem(config.width, config.stem_stride)
         self.stages = stack_stages(
             config.width,
             config.widths,
