@@ -67,6 +67,34 @@ def descend(config: OptimConfig, gradients: list[float]) -> list[float]:
     return places
 
 
+def test_radam_moves_as_torchs_own_once_its_variance_is_tractable() -> None:
+    torch.manual_seed(0)
+    ours = nn.Linear(3, 2)
+    theirs = nn.Linear(3, 2)
+    config = OptimConfig(optimiser="radam", lr=0.02, final_lr=0.02, conv_decay=0.1)
+    optimiser = build_optimiser(ours, config)
+    groups = [
+        {"params": [theirs.weight], "weight_decay": 0.1},
+        {"params": [theirs.bias], "weight_decay": 0.0},
+    ]
+    reference = torch.optim.RAdam(groups, lr=0.02, decoupled_weight_decay=True)
+    for step in range(40):
+        theirs.load_state_dict(ours.state_dict())
+        before = ours.weight.clone()
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            mine.grad = torch.randn_like(mine)
+            other.grad = mine.grad.clone()
+        optimiser.step()
+        reference.step()
+        if step < 5:  # only the decay
+            torch.testing.assert_close(ours.weight, before * (1 - 0.02 * 0.1))
+        else:
+            torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-6, atol=1e-7)
+            torch.testing.assert_close(ours.bias, theirs.bias, rtol=1e-6, atol=1e-7)
+    assert [group["lr"] for group in optimiser.param_groups] == [0.02] * 3
+    assert optimiser.param_groups[0]["weight_decay"] == 0.1
+
+
 def test_sgd_follows_nesterovs_formula() -> None:
     config = OptimConfig(optimiser="sgd", lr=0.1, final_lr=0.1, conv_decay=0.2, momentum=0.9)
     place, velocity, expected = 1.0, 0.0, []
