@@ -20,8 +20,17 @@ def run_command(
     work: Callable[[ConfigT], int],
     *,
     prog: str,
+    defaults: Callable[[ConfigT], ConfigT] | None = None,
 ) -> int:
     """Parse ``argv`` into ``config_type``, run ``work`` and return the exit code.
+
+    Args:
+        argv: The words; those of the process where None.
+        config_type: Its fields are the options.
+        work: What to do.
+        prog: What the command is called.
+        defaults: From the options to the values of those that were not given, where these depend
+            on others, such as on what a checkpoint holds.
 
     Returns:
         What ``work`` returns; 1 after an expected failure or Ctrl-C, told on stderr; 2 after
@@ -34,6 +43,8 @@ def run_command(
         return 1
     try:
         config = tyro.cli(config_type, args=argv, prog=prog)
+        if defaults is not None:
+            config = tyro.cli(config_type, args=argv, prog=prog, default=defaults(config))
         return work(config)
     except SystemExit as stop:  # tyro leaves this way after --help (0) and wrong usage (2)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

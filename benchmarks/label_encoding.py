@@ -1,6 +1,6 @@
 """From labels as people write them to label indices, checked against a schema.
 
-A sample's labels come in one of four forms (``Form``). Whatever the form, a label that is not
+A sample's labels come in one of five forms (``Form``). Whatever the form, a label that is not
 given is -1 in ``Targets`` and masked in losses and metrics.
 """
 
@@ -49,6 +49,8 @@ class Form(IntEnum):
     """One label index per head, in the schema's order, split at spaces; -1 where missing."""
     ATTRIBUTES = 3
     """A class, then 0, 1 or -1 for every label of the one labels head, split at spaces."""
+    ABSENT = 4
+    """The picture has no labels; the text is empty."""
 
 
 def encoder(schema: Schema, form: Form) -> Callable[[str], Encoded]:
@@ -59,6 +61,7 @@ def encoder(schema: Schema, form: Form) -> Callable[[str], Encoded]:
         Form.COLUMN: _encode_column,
         Form.NUMBERS: _encode_numbers,
         Form.ATTRIBUTES: _encode_attributes,
+        Form.ABSENT: lambda _schema, _text: {},
     }[form]
     return partial(encode, schema)
 

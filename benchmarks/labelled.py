@@ -54,6 +54,7 @@ __all__ = [
     "check_rows",
     "encode_reading",
     "label_columns",
+    "list_file",
     "read_image",
     "read_labelled",
     "scan_rows",
@@ -209,11 +210,23 @@ def _read_rows(source: Path, wanted: Callable[[str], bool], schema: Schema | Non
     shards = shards_of(source)
     if shards is not None:
         return shard_rows(shards)
-    if source.is_dir() and not (source / LIST_FILE).is_file():
+    file = list_file(source)
+    if file is None:
         return tree_rows(source)
-    file = source / LIST_FILE if source.is_dir() else source
     header = find_header(file)
     return list_rows(file, schema) if header is None else table_rows(file, header, wanted)
+
+
+def list_file(source: Path) -> Path | None:
+    """Return the list or table that ``source`` is, or that stands in it; None for trees and shards.
+
+    Raises:
+        DataError: a compressed tar file.
+    """
+    if shards_of(source) is not None:
+        return None
+    file = source / LIST_FILE if source.is_dir() else source
+    return None if source.is_dir() and not file.is_file() else file
 
 
 def label_columns(source: Path, names: Collection[str] = ()) -> Iterator[tuple[str, str]]:

@@ -96,6 +96,10 @@ class Metrics:
     """(N,) whether the label gives any head."""
     answer_given: Bools
     """(N,) whether the label gives the answer: the reading if there is one, else any head."""
+    unit_right: Mapping[str, Bools]
+    """Head or reading to (N,): whether it is right; meaningless where not ``unit_given``."""
+    unit_given: Mapping[str, Bools]
+    """Head or reading to (N,): whether the label gives it."""
 
     def __len__(self) -> int:
         return len(self.given)
@@ -169,6 +173,8 @@ def _summarise(
         answer_right=answer_right,
         given=any_given,
         answer_given=answer_given,
+        unit_right=right,
+        unit_given=given,
     )
 
 

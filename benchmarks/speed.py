@@ -30,7 +30,15 @@ from .scenarios import (
 )
 from .scoring import open_engine
 
-__all__ = ["Plan", "Speed", "engine_input", "measure_speed", "speedup_measurement"]
+__all__ = [
+    "Plan",
+    "Speed",
+    "artifact_sizes_mb",
+    "engine_input",
+    "measure_speed",
+    "size_measurements",
+    "speedup_measurement",
+]
 
 _OTHER_FILES: Final = frozenset({GOLDEN_FILE, MANIFEST_FILE})
 
@@ -128,8 +136,7 @@ class Speed:
             scenario="offline",
             noisy=self.offline.noise.noisy,
         )
-        sizes = {"size.engine_mb": self.engine_mb, "size.artifact_mb": self.artifact_mb}
-        found += [Measurement(metric=name, value=size, samples=1) for name, size in sizes.items()]
+        found += size_measurements(self.engine_mb, self.artifact_mb)
         return [*found, overhead, rate]
 
     def to_object(self) -> Mapping[str, Any]:
@@ -170,22 +177,35 @@ def measure_speed(folder: Path, plan: Plan) -> Speed:
         cold = cold_starts(
             folder, runs=plan.cold_starts, threads=plan.threads, image_shape=crop.shape[:2]
         )
-    sizes = {name: record.size_bytes / 1e6 for name, record in manifest.files.items()}
+    engine_mb, artifact_mb = artifact_sizes_mb(folder, manifest)
     return Speed(
         engine=engine,
         read=whole,
         interleaved=interleaved,
         offline=rate,
         cold=cold,
-        engine_mb=sum(size for name, size in sizes.items() if name not in _OTHER_FILES),
-        artifact_mb=sum(sizes.values()) + (folder / MANIFEST_FILE).stat().st_size / 1e6,
+        engine_mb=engine_mb,
+        artifact_mb=artifact_mb,
     )
+
+
+def artifact_sizes_mb(folder: Path, manifest: Manifest) -> tuple[float, float]:
+    """Return the size of graph and weights, and of the whole folder, in 10^6 bytes."""
+    sizes = {name: record.size_bytes / 1e6 for name, record in manifest.files.items()}
+    engine = sum(size for name, size in sizes.items() if name not in _OTHER_FILES)
+    return engine, sum(sizes.values()) + (folder / MANIFEST_FILE).stat().st_size / 1e6
 
 
 def engine_input(folder: Path, manifest: Manifest, batch: int) -> Images:
     """Return (batch, height, width, 3) uint8: the golden crops, repeated as often as needed."""
     golden = load_golden(folder / GOLDEN_FILE, manifest.schema, manifest.input).images
     return golden[[index % len(golden) for index in range(batch)]]
+
+
+def size_measurements(engine_mb: float, artifact_mb: float) -> list[Measurement]:
+    """Return what a budget may limit of ``artifact_sizes_mb``."""
+    sizes = {"size.engine_mb": engine_mb, "size.artifact_mb": artifact_mb}
+    return [Measurement(metric=name, value=size, samples=1) for name, size in sizes.items()]
 
 
 def speedup_measurement(ratio: Speedup) -> Measurement:

@@ -22,7 +22,7 @@ from .lists import written_lines
 from .pictures import IMAGE_SUFFIXES
 from .rows import RowBuilder, Rows
 
-__all__ = ["Header", "find_header", "table_rows"]
+__all__ = ["Header", "find_header", "table_rows", "written_cells"]
 
 _PATH: Final = "path"
 _FIRST: Final = frozenset({_PATH, "image", "file", "name", "filename"})
@@ -75,7 +75,7 @@ def table_rows(file: Path, header: Header, wanted: Callable[[str], bool]) -> Row
     """
     places = _label_columns(file, header, wanted)
     rows = RowBuilder(file)
-    for line, cells in _cells(file, header.delimiter):
+    for line, cells in written_cells(file, header.delimiter):
         fault = None
         if len(cells) != len(header.columns):
             fault = f"{len(cells)} cells, the header has {len(header.columns)}"
@@ -115,8 +115,12 @@ def _label_columns(
     )
 
 
-def _cells(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and cells of the rows under the header."""
+def written_cells(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and cells, as they stand there, of the rows under the header.
+
+    Raises:
+        DataError: no valid CSV.
+    """
     with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream, delimiter=delimiter, strict=True)
         headed = False

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import tyro
@@ -20,7 +20,7 @@ from benchmarks.command import run_command, say
 from benchmarks.environment import device
 from benchmarks.operating_point import fit_operating_point
 from runtime.arrays import Images, Logits
-from runtime.errors import ParityError
+from runtime.errors import ConfigError, ParityError
 from runtime.golden import check_golden, write_golden
 from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, FileRecord, Manifest
 from runtime.session import SessionOptions, open_session
@@ -53,6 +53,9 @@ class ExportConfig:
     """Labelled lists of real crops: the gate compares on them, thresholds are fitted on them."""
     output: Path
     """Artifact folder to make."""
+    decisions: Literal["shared", "own"] = "shared"
+    """INT8 decisions to export: those for every engine, or OpenVINO's own (compress.quantize
+    --engine-best)."""
     gate: GateConfig = field(default_factory=GateConfig)
     precision_floor: float = 0.999
     """Precision that accepted answers must reach on validation."""
@@ -102,17 +105,18 @@ def export_artifact(
     """
     check_free(config.output, overwrite=config.overwrite)
     checkpoint = load_checkpoint(config.checkpoint)
+    decided = _decisions(config, checkpoint, engine)
     crops = load_crops(
         config.validation, checkpoint.schema, checkpoint.input, skip_bad=config.skip_bad
     )
     network = checkpoint.build()
     precision = "int8" if checkpoint.quantised else "fp32"
     with new_folder(config.output, overwrite=config.overwrite) as folder:
-        graph = checkpoint.graph if checkpoint.quantised else folder / "float.onnx.partial"
-        if not checkpoint.quantised:
+        graph = decided or folder / "float.onnx.partial"
+        if decided is None:
             write_graph(network, checkpoint.schema, checkpoint.input, graph)
         passport = write_engine(graph, folder)
-        if not checkpoint.quantised:
+        if decided is None:
             graph.unlink()
         draft = _draft(config, checkpoint, folder, engine, engine_file, precision, passport)
         manifest = _prove(config, draft, folder, crops, score(network, crops))
@@ -123,6 +127,20 @@ def export_artifact(
         f"largest probability difference {manifest.parity['max_score_difference']:.4f}"
     )
     return manifest
+
+
+def _decisions(config: ExportConfig, checkpoint: Checkpoint, engine: str) -> Path | None:
+    """Return the graph with the INT8 decisions to export; None for a float checkpoint.
+
+    Raises:
+        ConfigError: another engine than OpenVINO was asked for decisions of its own.
+        CheckpointError: there are none.
+    """
+    if config.decisions == "shared":
+        return checkpoint.graph if checkpoint.quantised else None
+    if engine != "openvino":
+        raise ConfigError(f"--decisions own are OpenVINO's; {engine} has the shared ones")
+    return checkpoint.own_graph
 
 
 def _draft(

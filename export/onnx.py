@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from runtime.engine_imports import import_onnxruntime
+from train.requantise import adapt_to
 
 from .artifact import run_export
-from .requantise import unsigned_after_relu
 
 __all__ = ["main"]
 
@@ -26,7 +26,7 @@ def write_onnx(graph: Path, folder: Path) -> Mapping[str, str]:
 
     engine = import_onnxruntime()
     model = onnx.load(graph)
-    unsigned_after_relu(model)
+    adapt_to("onnxruntime", model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, folder / ENGINE_FILE)
     return {"engine": f"onnxruntime {engine.__version__}", "onnx": onnx.__version__}

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from runtime.engine_imports import import_openvino
+from train.requantise import adapt_to
 
 from .artifact import run_export
-from .requantise import unsigned_after_relu
 
 __all__ = ["main"]
 
@@ -27,7 +27,7 @@ def write_openvino(graph: Path, folder: Path) -> Mapping[str, str]:
 
     openvino = import_openvino()
     model = onnx.load(graph)
-    unsigned_after_relu(model)
+    adapt_to("openvino", model)
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch) / "model.onnx"
         onnx.save(model, source)

@@ -10,11 +10,15 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any
+import threading
+from functools import cache
+from typing import Any, Final
 
 from .errors import EngineUnavailableError
 
-__all__ = ["forbid_telemetry", "import_onnxruntime", "import_openvino"]
+__all__ = ["forbid_telemetry", "import_onnxruntime", "import_openvino", "openvino_core"]
+
+_CORE_LOCK: Final = threading.Lock()
 
 
 def forbid_telemetry() -> None:
@@ -44,6 +48,29 @@ def import_openvino() -> Any:
         EngineUnavailableError: it is not installed or cannot be loaded.
     """
     return _import("openvino")
+
+
+def openvino_core() -> Any:
+    """Return the one ``openvino.Core`` of this process, which lives as long as the process.
+
+    The CPU plugin of every Core gives its thread a stack for signal handlers, and frees it when the
+    Core ends. If one ends while a Core that was made later is in use, and then that one ends, the
+    freed stack is installed again, and the next signal (Ctrl-C, SIGTERM) kills the process: seen
+    with OpenVINO 2026.4 whenever a model was replaced while it ran.
+
+    Raises:
+        EngineUnavailableError: OpenVINO is not installed or cannot be loaded.
+    """
+    with _CORE_LOCK:
+        return _new_core()
+
+
+@cache
+def _new_core() -> Any:
+    core = import_openvino().Core()
+    # Weights mapped from a file change under the engine when the file changes.
+    core.set_property({"ENABLE_MMAP": False})
+    return core
 
 
 def _import(package: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from .arrays import Images, Logits
-from .engine_imports import import_openvino
+from .engine_imports import import_openvino, openvino_core
 from .errors import EngineError
 from .graph_contract import Port, Scores, check_graph, check_images, run_fixed
 from .preprocess import InputSpec
@@ -60,10 +60,7 @@ class OpenVinoSession:
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         }
         try:
-            self._core = self._openvino.Core()
-            # Weights mapped from a file change under the engine when the file changes.
-            self._core.set_property({"ENABLE_MMAP": False})
-            self._model = self._core.read_model(path)
+            self._model = openvino_core().read_model(path)
             inputs, outputs = _ports(self._model.inputs), _ports(self._model.outputs)
             self._batch = check_graph(path, inputs, outputs, schema, spec)
             single = self._compile(self._batch or 1)
@@ -106,7 +103,7 @@ class OpenVinoSession:
     def _compile(self, batch: int | None) -> _Lane:
         model = self._model.clone()
         model.reshape([-1 if batch is None else batch, *self._spec.shape])
-        compiled = self._core.compile_model(model, "CPU", self._settings)
+        compiled = openvino_core().compile_model(model, "CPU", self._settings)
         return _Lane(self._openvino, compiled, self._spec, self._sizes)
 
     def close(self) -> None:

@@ -88,7 +88,7 @@ def lamps_checkpoint(one_thread: None, lamps: Path) -> Path:
 @pytest.fixture(scope="session")
 def lamps_int8(lamps_checkpoint: Path, lamps: Path) -> Path:
     """``lamps_checkpoint`` quantised; do not change it."""
-    from compress.quantize import main
+    from compress.quantize.cli import main
 
     target = lamps / "int8"
     options = ["--calibration", lamps / "train", "--validation", lamps / "val", "--samples", "64"]

@@ -25,12 +25,25 @@ from runtime.strict import StrictObject
 
 from .network import ChannelPlan, Channels, Network, NetworkConfig, build, channel_plan
 
-__all__ = ["QUANTISED_FILE", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "CHECKPOINT_FILE",
+    "OWN_FILE",
+    "QUANTISED_FILE",
+    "Checkpoint",
+    "load_checkpoint",
+    "save_checkpoint",
+]
 
 FORMAT_VERSION: Final = 1
 CHECKPOINT_FILE: Final = "checkpoint.json"
 WEIGHTS_FILE: Final = "weights.safetensors"
 QUANTISED_FILE: Final = "int8.onnx"
+OWN_FILE: Final = "int8-openvino.onnx"
+"""INT8 decisions by OpenVINO's own rules, beside those that serve every engine."""
+_DECISIONS: Final[Mapping[str, str]] = {
+    "quantised_sha256": QUANTISED_FILE,
+    "own_quantised_sha256": OWN_FILE,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +101,21 @@ class Checkpoint:
                 f"{self.folder} --calibration LIST`"
             )
         return self.folder / QUANTISED_FILE
+
+    @property
+    def own_graph(self) -> Path:
+        """The ONNX file with the INT8 decisions that only OpenVINO reads.
+
+        Raises:
+            CheckpointError: there are none.
+        """
+        path = self.folder / OWN_FILE
+        if not path.is_file():
+            raise CheckpointError(
+                f"{self.folder} holds no decisions by OpenVINO's own rules; run "
+                "`python -m compress.quantize` with --engine-best, or export the shared ones"
+            )
+        return path
 
     def require_schema(self, schema: Schema) -> None:
         """Fail unless the checkpoint answers ``schema``.
@@ -151,10 +179,10 @@ def save_checkpoint(
         for name, content in (extra_files or {}).items():
             data = content if isinstance(content, bytes) else content.read_bytes()
             (folder / name).write_bytes(data)
-        quantised = (folder / QUANTISED_FILE).is_file()
         digests = {"weights_sha256": file_digest(folder / WEIGHTS_FILE)}
-        if quantised:
-            digests["quantised_sha256"] = file_digest(folder / QUANTISED_FILE)
+        for key, name in _DECISIONS.items():
+            if (folder / name).is_file():
+                digests[key] = file_digest(folder / name)
         (folder / CHECKPOINT_FILE).write_text(to_json({**value, **digests}), encoding="utf-8")
     return load_checkpoint(target)
 
@@ -181,16 +209,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     except HeadlightError as error:
         raise CheckpointError(f"{path}: {error}") from error
     _check_digest(folder / WEIGHTS_FILE, checkpoint.digest)
-    quantised = value.get("quantised_sha256")
-    if quantised is not None:
-        _check_digest(folder / QUANTISED_FILE, quantised)
-    return replace(checkpoint, quantised=quantised is not None)
+    for key, name in _DECISIONS.items():
+        if value.get(key) is not None:
+            _check_digest(folder / name, value[key])
+    return replace(checkpoint, quantised=value.get("quantised_sha256") is not None)
 
 
 def _parse(folder: Path, value: object) -> Checkpoint:
     with StrictObject(value, CHECKPOINT_FILE, ConfigError) as item:
         item.integer("format_version")
-        item.optional_text("quantised_sha256")
+        for key in _DECISIONS:
+            item.optional_text(key)
         channels = None
         plan = item.optional_mapping("channels")
         if plan is not None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from benchmarks.labelled import LabelledCrops, check_rows, scan_rows
 from benchmarks.pictures import Pictures, for_each
+from benchmarks.unlabelled import unlabelled_rows
 from runtime.arrays import Image, Images
 from runtime.preprocess import InputSpec, fit
 from runtime.schema import Schema
@@ -71,25 +72,30 @@ def read_sources(
     *,
     first: Sequence[int],
     cache_mb: int,
+    unlabelled: Sequence[Path] = (),
     skip_bad: bool = False,
 ) -> tuple[Sequence[LabelledCrops], CropStore]:
     """Read and check labelled sources, and keep what fits the cache as it comes by.
 
     Args:
-        sources: What ``read_labelled`` takes; at least one.
+        sources: What ``read_labelled`` takes.
         schema: What their labels must fit.
         spec: Size to bring the crops to.
-        first: Indices of the sources, all of them, in the order in which they fill the cache.
+        first: Indices of the sources and then of ``unlabelled``, all of them, in the order in
+            which they fill the cache.
         cache_mb: Memory for crops, MiB.
+        unlabelled: Lists or folders of pictures without labels; at least one source in all.
         skip_bad: Leave bad rows out instead of failing.
 
     Returns:
-        The crops of each source, and the store of all of them in the order of ``sources``.
+        The crops of each source, those of ``unlabelled`` last, and the store of all of them in
+        this order.
 
     Raises:
         DataError: a source cannot be read or has bad rows.
     """
     scans = [scan_rows(source, schema) for source in sources]
+    scans += [unlabelled_rows(source) for source in unlabelled]
     total = sum(map(len, scans))
     room = cache_mb * MIB // int(np.prod(spec.shape))
     cache = np.empty((min(total, room), *spec.shape), np.uint8)
@@ -100,7 +106,7 @@ def read_sources(
             check_rows(
                 source, rows, schema, skip_bad=skip_bad, show=_keep(cache, spec, int(begin), bar)
             )
-            for source, rows, begin in zip(sources, scans, begins, strict=True)
+            for source, rows, begin in zip((*sources, *unlabelled), scans, begins, strict=True)
         ]
     store = CropStore(
         pictures=Pictures.joined([part.paths for part in parts]),

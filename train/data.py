@@ -108,16 +108,19 @@ def load_crops(
     schema: Schema,
     spec: InputSpec,
     *,
+    unlabelled: Sequence[Path] = (),
     repeats: Sequence[int] = (),
     skip_bad: bool = False,
     cache_mb: int = CACHE_MB,
 ) -> CropSet:
-    """Read and check labelled sources.
+    """Read and check sources of crops.
 
     Args:
         sources: Lists, tables, trees or tar shards (``benchmarks.labelled``).
         schema: What their labels must fit.
         spec: Size to bring the crops to.
+        unlabelled: Lists or folders of pictures without labels (``benchmarks.unlabelled``); all
+            their labels are missing. An epoch shows them once.
         repeats: How often an epoch shows each source's samples; once where not given.
         skip_bad: Leave bad rows out, told on stderr, instead of failing.
         cache_mb: Memory for crops, MiB; those beyond it are decoded whenever they are needed.
@@ -126,18 +129,24 @@ def load_crops(
         DataError: no source, or one without samples or with bad rows.
         ConfigError: repeats and sources differ in number, a repeat is below 1 or the cache below 0.
     """
-    if not sources:
+    if not sources and not unlabelled:
         raise DataError("no labelled lists or trees were given")
     repeats = repeats or [1] * len(sources)
-    if len(repeats) != len(sources) or min(repeats) < 1:
+    if len(repeats) != len(sources) or min(repeats, default=1) < 1:
         raise ConfigError(
             f"expected one repeat >= 1 for each of the {len(sources)} sources, got {list(repeats)}"
         )
     if cache_mb < 0:
         raise ConfigError(f"--cache-mb must be >= 0, got {cache_mb}")
-    most_shown = sorted(range(len(sources)), key=lambda number: -repeats[number])
+    repeats = [*repeats, *[1] * len(unlabelled)]
     parts, store = read_sources(
-        sources, schema, spec, first=most_shown, cache_mb=cache_mb, skip_bad=skip_bad
+        sources,
+        schema,
+        spec,
+        first=sorted(range(len(repeats)), key=lambda number: -repeats[number]),
+        cache_mb=cache_mb,
+        unlabelled=unlabelled,
+        skip_bad=skip_bad,
     )
     for part in parts:
         _tell(part)
@@ -165,6 +174,7 @@ def load_sets(
     schema: Schema,
     spec: InputSpec,
     *,
+    unlabelled: Sequence[Path] = (),
     repeats: Sequence[int] = (),
     skip_bad: bool = False,
     cache_mb: int = CACHE_MB,
@@ -173,7 +183,15 @@ def load_sets(
 
     The training crops, which are needed more often, fill it first.
     """
-    crops = load_crops(data, schema, spec, repeats=repeats, skip_bad=skip_bad, cache_mb=cache_mb)
+    crops = load_crops(
+        data,
+        schema,
+        spec,
+        unlabelled=unlabelled,
+        repeats=repeats,
+        skip_bad=skip_bad,
+        cache_mb=cache_mb,
+    )
     left = cache_mb - -(-crops.store.cached_bytes // MIB)
     return crops, load_crops(validation, schema, spec, skip_bad=skip_bad, cache_mb=left)
 

@@ -31,6 +31,7 @@ from runtime.staging import check_free, new_folder
 
 from .checkpoint import Checkpoint, load_checkpoint
 from .data import CropSet, load_crops
+from .overlap import SeenData, overlap_warnings, seen_in_training
 from .scoring import score
 
 __all__ = ["EvaluateConfig", "main"]
@@ -90,11 +91,13 @@ def _work(config: EvaluateConfig) -> int:
         check_report_packages()
     checkpoint = load_checkpoint(config.checkpoint)
     network = checkpoint.build()
-    on_validation = _fit(config, checkpoint, network)
+    on_validation, seen = _fit(config, checkpoint, network)
     operating = on_validation.operating if on_validation else checkpoint.operating
-    evaluated = []
+    evaluated: list[Evaluated] = []
+    warnings: list[str] = []
     for source in config.data:
         crops = _crops([source], checkpoint, config)
+        warnings += overlap_warnings(source, crops.paths, crops.digest, seen)
         logits = score(network, crops)
         found = assess(
             checkpoint.schema, logits, crops.targets, operating, validation=on_validation
@@ -102,8 +105,10 @@ def _work(config: EvaluateConfig) -> int:
         evaluated.append(
             Evaluated(name=str(source), found=found, targets=crops.targets, crops=crops.paths)
         )
-    report = _report(config, evaluated)
+    report = _report(config, evaluated, warnings)
     report.show()
+    for warning in warnings:
+        say(warning)
     if config.output is not None:
         with new_folder(config.output, overwrite=config.overwrite) as folder:
             write_evaluation(folder, report, evaluated)
@@ -115,10 +120,12 @@ def _crops(sources: Sequence[Path], checkpoint: Checkpoint, config: EvaluateConf
     return load_crops(sources, checkpoint.schema, checkpoint.input, skip_bad=config.skip_bad)
 
 
-def _fit(config: EvaluateConfig, checkpoint: Checkpoint, network: nn.Module) -> Assessment | None:
-    """Return the validation samples at the operating point that was fitted on them."""
+def _fit(
+    config: EvaluateConfig, checkpoint: Checkpoint, network: nn.Module
+) -> tuple[Assessment | None, Sequence[SeenData]]:
+    """Return the validation samples at the point fitted on them, and what is no fair test."""
     if not config.validation:
-        return None
+        return None, seen_in_training(checkpoint.lineage, checkpoint.schema, validation=True)
     crops = _crops(config.validation, checkpoint, config)
     logits = score(network, crops)
     operating = fit_operating_point(
@@ -129,10 +136,16 @@ def _fit(config: EvaluateConfig, checkpoint: Checkpoint, network: nn.Module) -> 
         labels=config.label_rule,
         fitted_on=f"{len(crops)} samples of {', '.join(map(str, config.validation))}",
     )
-    return assess(checkpoint.schema, logits, crops.targets, operating)
+    seen = [
+        *seen_in_training(checkpoint.lineage, checkpoint.schema, validation=False),
+        SeenData.of_validation(crops.paths, crops.digest),
+    ]
+    return assess(checkpoint.schema, logits, crops.targets, operating), seen
 
 
-def _report(config: EvaluateConfig, evaluated: Sequence[Evaluated]) -> Report:
+def _report(
+    config: EvaluateConfig, evaluated: Sequence[Evaluated], warnings: Sequence[str]
+) -> Report:
     title = f"Evaluation of {config.checkpoint}"
     return Report(
         title=title,
@@ -141,6 +154,7 @@ def _report(config: EvaluateConfig, evaluated: Sequence[Evaluated]) -> Report:
             "command": "train.evaluate",
             "config": asdict(config),
             "environment": environment(),
+            "warnings": warnings,
             "data": {
                 entry.name: {**entry.found.to_object(), "confident_mistakes": mistakes(entry)}
                 for entry in evaluated

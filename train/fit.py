@@ -6,9 +6,10 @@ In several processes: ``torchrun --nproc-per-node 2 -m train.fit ...`` (``train.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,18 +27,19 @@ from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .config import FitConfig
 from .curves import draw_curves
 from .data import CropSet, load_sets
+from .guidance import Guidance
 from .labels import resolve_schema
-from .lineage import lineage_entry, plain
+from .lineage import lineage_entry, plain, step_name
 from .loop import TrainingResult, run_training
 from .network import Network, build
 from .parallel import current_ranks, joined_ranks
 from .recipes import RECIPES
 
-__all__ = ["fit", "main"]
+__all__ = ["Task", "fit", "main", "open_task", "prepare", "train_network", "write_result"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
+class Task:
     """What is trained, on what."""
 
     config: FitConfig
@@ -49,7 +51,15 @@ class _Task:
 
     @property
     def run(self) -> Path:
+        """Where the run's state lives until its result is written."""
         return self.config.output.with_name(self.config.output.name + ".run")
+
+    def build(self) -> Network:
+        """Return the network before its first step; fresh weights depend on the seed alone."""
+        torch.manual_seed(self.config.loop.seed)
+        if self.start is not None:
+            return self.start.build()
+        return build(self.schema, self.spec, self.config.network)
 
 
 def fit(config: FitConfig) -> Checkpoint:
@@ -59,15 +69,62 @@ def fit(config: FitConfig) -> Checkpoint:
         HeadlightError: bad options, data, or an unfinished run of other settings.
         KeyboardInterrupt: interrupted; the same call goes on.
     """
-    ranks = current_ranks()
+    prepare(config)
+    task = open_task(config, resolve_schema(config.schema, (*config.data, *config.validation)))
+    network = task.build()
+    return write_result(task, network, train_network(task, network, "fit"), "fit")
+
+
+def prepare(config: FitConfig) -> None:
+    """Fail on what would else fail only after the training, and set torch's threads.
+
+    Raises:
+        ConfigError: the output is taken.
+        MissingExtraError: matplotlib is not installed.
+    """
     check_free(config.output, overwrite=config.overwrite)
     check_matplotlib()
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    task = _open(config)
-    start = task.start
-    torch.manual_seed(config.loop.seed)
-    network = start.build() if start else build(task.schema, task.spec, config.network)
-    result = run_training(
+
+
+def open_task(config: FitConfig, schema: Schema, *, unlabelled: Sequence[Path] = ()) -> Task:
+    """Read the data and the checkpoint to start from.
+
+    Args:
+        config: Names both.
+        schema: What the network is to answer.
+        unlabelled: Pictures without labels to train on as well.
+
+    Raises:
+        HeadlightError: data or checkpoint cannot be used, or do not fit the schema.
+    """
+    spec = InputSpec(height=config.imgsz[0], width=config.imgsz[1], resize=config.resize)
+    start = _start(config, schema, spec)
+    crops, validation = load_sets(
+        config.data,
+        config.validation,
+        schema,
+        spec,
+        unlabelled=unlabelled,
+        repeats=config.repeats,
+        skip_bad=config.skip_bad,
+        cache_mb=config.cache_mb,
+    )
+    say(f"{len(crops)} training crops, {len(validation)} validation crops, schema {schema.name}")
+    return Task(config, schema, spec, start, crops, validation)
+
+
+def train_network(
+    task: Task, network: Network, command: str, guidance: Guidance | None = None
+) -> TrainingResult:
+    """Train ``network`` in place, on from where an interrupted run was.
+
+    Raises:
+        HeadlightError: an unfinished run of other settings, or the training fails.
+        KeyboardInterrupt: interrupted.
+    """
+    config, start = task.config, task.start
+    return run_training(
         network,
         task.schema,
         task.crops,
@@ -80,36 +137,53 @@ def fit(config: FitConfig) -> Checkpoint:
             "input": task.spec.to_object(),
             "init": start.digest if start else None,
         },
-        title=f"fit {config.output.name}",
+        guidance=guidance,
+        title=f"{command} {config.output.name}",
     )
-    checkpoint = None
+
+
+def write_result(
+    task: Task,
+    network: Network,
+    result: TrainingResult,
+    command: str,
+    *,
+    inputs: Mapping[str, str] = MappingProxyType({}),
+    metrics: Mapping[str, Any] = MappingProxyType({}),
+) -> Checkpoint:
+    """Write the checkpoint of a finished training and remove its run.
+
+    Args:
+        task: What was trained.
+        network: With the best weights.
+        result: What ``train_network`` returned.
+        command: Name of the entry in the lineage.
+        inputs: Digests of what was read beside data and start, for the lineage.
+        metrics: What was measured beside the validation.
+
+    Raises:
+        ConfigError: the output came to exist meanwhile.
+    """
+    ranks, checkpoint = current_ranks(), None
     if ranks.main:
-        checkpoint = _write(task, network, result)
+        checkpoint = _write(task, network, result, command, inputs, metrics)
         shutil.rmtree(task.run)
     ranks.wait()
-    return checkpoint or load_checkpoint(config.output)
+    return checkpoint or load_checkpoint(task.config.output)
 
 
-def _open(config: FitConfig) -> _Task:
-    schema = resolve_schema(config.schema, (*config.data, *config.validation))
-    spec = InputSpec(height=config.imgsz[0], width=config.imgsz[1], resize=config.resize)
-    start = _start(config, schema, spec)
-    crops, validation = load_sets(
-        config.data,
-        config.validation,
-        schema,
-        spec,
-        repeats=config.repeats,
-        skip_bad=config.skip_bad,
-        cache_mb=config.cache_mb,
-    )
-    say(f"{len(crops)} training crops, {len(validation)} validation crops, schema {schema.name}")
-    return _Task(config, schema, spec, start, crops, validation)
-
-
-def _write(task: _Task, network: Network, result: TrainingResult) -> Checkpoint:
+def _write(
+    task: Task,
+    network: Network,
+    result: TrainingResult,
+    command: str,
+    inputs: Mapping[str, str],
+    metrics: Mapping[str, Any],
+) -> Checkpoint:
     config, start = task.config, task.start
-    digests = {"data": task.crops.digest, "validation": task.validation.digest}
+    before = start.lineage if start else {}
+    read = {"init": start.digest} if start else {}
+    read |= {"data": task.crops.digest, "validation": task.validation.digest, **inputs}
     return save_checkpoint(
         config.output,
         network,
@@ -128,11 +202,9 @@ def _write(task: _Task, network: Network, result: TrainingResult) -> Checkpoint:
             "heads": dict(result.evaluation.head_accuracy),
             "best_step": result.best_step,
             "history": list(result.history),
+            **metrics,
         },
-        lineage={
-            **(start.lineage if start else {}),
-            "fit": lineage_entry(config, digests),
-        },
+        lineage={**before, step_name(before, command): lineage_entry(config, read)},
         extra_files={"curves.png": draw_curves(result.history)},
         overwrite=config.overwrite,
     )

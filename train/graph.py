@@ -21,6 +21,7 @@ from runtime.preprocess import InputSpec
 from runtime.schema import INPUT_NAME, Schema
 
 from .network import DeployedNetwork, Network
+from .node_names import name_nodes
 
 __all__ = ["OPSET", "replace_constants", "write_graph"]
 
@@ -32,7 +33,8 @@ def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -
     """Write the deployed form of ``network`` to ``path``.
 
     The graph takes ``image``, uint8 (N, height, width, 3) with a free N, and gives one float32
-    (N, K) output of logits per head, named and ordered as in ``schema``.
+    (N, K) output of logits per head, named and ordered as in ``schema``. Its layers are called as
+    in the checkpoint (``node_names``).
 
     Raises:
         MissingExtraError: a package that the exporter needs is not installed.
@@ -66,8 +68,9 @@ def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -
     finally:
         quiet.setLevel(level)
     model = onnx.load(path)
-    if _unfold_normalisations(model.graph):
-        onnx.save(model, path)
+    name_nodes(model)
+    _unfold_normalisations(model.graph)
+    onnx.save(model, path)
     onnx.checker.check_model(model, full_check=True)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     outputs = [output.name for output in model.graph.output]
@@ -82,8 +85,8 @@ def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -
         raise EngineError(f"{path}: the operators {names} are not standard; no engine knows them")
 
 
-def _unfold_normalisations(graph: Any) -> int:
-    """Write every BatchNorm that torch could not fold as a product and a sum; return how many.
+def _unfold_normalisations(graph: Any) -> None:
+    """Write every BatchNorm that torch could not fold as a product and a sum.
 
     A BatchNorm right behind a convolution was folded into it. Others, behind an addition in a
     pre-activation network, stay: y = (x - mean) / sqrt(var + epsilon) * scale + shift is one
@@ -112,12 +115,11 @@ def _unfold_normalisations(graph: Any) -> int:
             array = values.astype(np.float32).reshape(-1, 1, 1)
             name = f"{output}/{kind.lower()}"
             graph.initializer.append(numpy_helper.from_array(array, name))
-            new.append(helper.make_node(kind, [inputs, name], [output], name=name))
+            new.append(helper.make_node(kind, [inputs, name], [output], name=f"{node.name}/{kind}"))
         place = nodes.index(node)
         nodes[place : place + 1] = new
     del graph.node[:]
     graph.node.extend(nodes)
-    return len(found)
 
 
 def replace_constants(model: Any, made: Mapping[str, Any]) -> None:

@@ -26,6 +26,7 @@ from runtime.schema import Schema
 
 from .averaging import WeightAverage
 from .data import Batch, CropSet, training_batches
+from .guidance import Guidance, trained_modules
 from .loop_config import LoopConfig
 from .losses import MultiHeadLoss
 from .network import Network
@@ -34,7 +35,7 @@ from .parallel import Ranks, current_ranks
 from .progress import progress
 from .run_state import BEST_FILE, STATE_FILE, RunState, load_best, restore_run, save_best, save_run
 from .scoring import Evaluation, evaluate_network
-from .step import LossFunction, TrainingStep, training_device, uses_bf16
+from .step import TrainingStep, training_device, uses_bf16
 from .synced_norm import synced_norms
 
 __all__ = ["LoopConfig", "TrainingResult", "run_training"]
@@ -63,7 +64,7 @@ def run_training(
     folder: Path,
     *,
     identity: Mapping[str, Any],
-    loss_function: LossFunction | None = None,
+    guidance: Guidance | None = None,
     after_step: Callable[[Network, float], None] | None = None,
     observe: Callable[[Network], Mapping[str, Any]] | None = None,
     title: str = "training",
@@ -80,8 +81,7 @@ def run_training(
         folder: Where the run's state lives; made if absent.
         identity: What, beside the config and data, makes this run this run; a state saved under
             another identity is refused.
-        loss_function: Replaces the heads' own loss, for distillation: a mean over the rows that it
-            is given.
+        guidance: Minimised beside the heads' own losses, for distillation; part of the identity.
         after_step: Called with the network and the learning rate after every optimiser step; it
             has to do the same in every process.
         observe: Called with the validated network, the average of weights where there is one;
@@ -96,13 +96,16 @@ def run_training(
         KeyboardInterrupt: after the state was saved.
     """
     ranks, device = current_ranks(), training_device()
-    network.to(device)
-    ranks.share_weights(network)
     epoch = crops.targets.take(crops.order) if config.loss.uses_frequencies() else None
-    loss = MultiHeadLoss(schema, config.loss, epoch, ranks.add).to(device)
-    optimiser = build_optimiser(network, config.optim)
+    shares = guidance.own_shares if guidance else {}
+    loss = MultiHeadLoss(schema, config.loss, epoch, ranks.add, shares).to(device)
+    trained = trained_modules(network, guidance).to(device)
+    ranks.share_weights(trained)
+    optimiser = build_optimiser(trained, config.optim)
+    if guidance is not None:
+        identity = {**identity, "guidance": guidance.identity}
     run = _Run(
-        step=TrainingStep(network, optimiser, loss, config, ranks, loss_function),
+        step=TrainingStep(network, optimiser, loss, config, ranks, guidance),
         average=WeightAverage(network, config.ema) if config.ema else None,
         validation=(validation, schema),
         folder=folder,
@@ -162,7 +165,8 @@ class _Run:
 
     def _modules(self) -> dict[str, nn.Module]:
         averages = {"average": self.average.network} if self.average else {}
-        return {"network": self.step.network, "loss": self.step.loss, **averages}
+        guidance = {"guidance": self.step.guidance} if self.step.guidance else {}
+        return {"network": self.step.network, "loss": self.step.loss, **averages, **guidance}
 
     def advance(self, state: RunState, batch: Batch, rate: float) -> float:
         """Do one step and return its loss."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,16 +13,14 @@ from runtime.errors import ConfigError
 
 from .augment import augment_batch
 from .data import Batch
+from .guidance import Guidance, trained_modules
 from .loop_config import LoopConfig
 from .losses import MultiHeadLoss, Truth
 from .mixing import mix
 from .network import Network
 from .parallel import Ranks
 
-__all__ = ["LossFunction", "TrainingStep", "training_device", "uses_bf16"]
-
-LossFunction = Callable[[Batch, Mapping[str, Tensor]], Tensor]
-"""(augmented batch, logits) to the scalar to minimise, a mean over the batch."""
+__all__ = ["TrainingStep", "training_device", "uses_bf16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class TrainingStep:
     """What every step does with this rank's rows of a batch.
 
     Raises:
-        ConfigError: the ranks cannot share the batch, or a ``replacement`` is to mix.
+        ConfigError: the ranks cannot share the batch.
     """
 
     network: Network
@@ -38,13 +36,11 @@ class TrainingStep:
     loss: MultiHeadLoss
     config: LoopConfig
     ranks: Ranks
-    replacement: LossFunction | None = None
-    """Minimised in place of ``loss``."""
+    guidance: Guidance | None = None
+    """Minimised beside ``loss``."""
 
     def __post_init__(self) -> None:
         config, count = self.config, self.ranks.count
-        if config.mixing.on and self.replacement is not None:
-            raise ConfigError("mixup and cutmix need the heads' own losses; set both to 0")
         if config.batch < count * config.accumulate:
             raise ConfigError(
                 f"a batch of {config.batch} is too small for {count} processes with "
@@ -75,8 +71,9 @@ class TrainingStep:
             loss = self._minimised(images[start:stop], part, counts)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        self.ranks.add_gradients(self.network)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.optim.clip_norm)
+        trained = trained_modules(self.network, self.guidance)
+        self.ranks.add_gradients(trained)
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), self.config.optim.clip_norm)
         self.optimiser.step()
         # Read last: it waits for the GPU, which by now has the whole step in its queue.
         value = self.ranks.add(total).item()
@@ -96,11 +93,12 @@ class TrainingStep:
         """Return these rows' part of the batch's loss."""
         bf16 = uses_bf16(self.config.precision)
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
-            logits = self.network(images)
-        if self.replacement is None:
-            return self.loss(logits, truths, counts)  # type: ignore[no-any-return]
-        batch = Batch(images, dict(truths[0].targets))
-        return self.replacement(batch, logits) * (len(images) / self.config.batch)
+            if self.guidance is None:
+                logits, guided = self.network(images), None
+            else:
+                logits, guided = self.guidance(self.network, images)
+        own: Tensor = self.loss(logits, truths, counts)
+        return own if guided is None else own + guided * (len(images) / self.config.batch)
 
 
 def _parts(count: int, parts: int) -> list[tuple[int, int]]:

@@ -11,9 +11,9 @@ import pytest
 
 import benchmarks.accuracy
 import benchmarks.latency
-import compress.comparison
-import compress.quantize
-import compress.slim
+import compress.quantize.cli
+import compress.slim.cli
+import compress.slim.comparison
 import export.onnx
 import export.openvino
 import runtime.show
@@ -54,7 +54,7 @@ def options(place: Path, **paths: str) -> list[str]:
 @pytest.fixture(scope="module")
 def place(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All steps but the benchmarks, each a folder."""
-    for package in ("onnxruntime", "openvino", "nncf", "torch_pruning"):
+    for package in ("onnxruntime", "openvino", "nncf"):
         require(package)
     folder = tmp_path_factory.mktemp("chain")
     for name, count, seed in (("train", 160, 1), ("val", 48, 2), ("test", 40, 3)):
@@ -75,11 +75,11 @@ def place(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     with pytest.MonkeyPatch.context() as patch:
         quick = partial(compare_interleaved, rounds=5, block_s=0.001)
-        patch.setattr(compress.comparison, "compare_interleaved", quick)
-        assert compress.slim.main([*slim, *data, *options(folder, output="slim")]) == 0
+        patch.setattr(compress.slim.comparison, "compare_interleaved", quick)
+        assert compress.slim.cli.main([*slim, *data, *options(folder, output="slim")]) == 0
     int8 = [str(folder / "slim"), "--samples", "48", "--max-drop", "1"]
     lists = options(folder, calibration="train", validation="val", output="int8")
-    assert compress.quantize.main([*int8, *lists]) == 0
+    assert compress.quantize.cli.main([*int8, *lists]) == 0
     # A network of seconds is unsure everywhere: rounding decides, so every flip is let pass.
     gate = ["--gate.max-flips", "1", *options(folder, validation="val")]
     for main, checkpoint, output in (

@@ -79,3 +79,34 @@ def test_no_telemetry(tiny_artifact: Path, tmp_path: Path, home: Path) -> None:
         pytest.skip("no file was written; connections were not watched: strace is not installed")
     calls = log.read_text(encoding="utf-8", errors="replace")
     assert "AF_INET" not in calls
+
+
+REPLACE = """
+import gc, os, signal, sys
+import numpy as np
+from runtime import Reader
+seen = []
+signal.signal(signal.SIGINT, lambda *_: seen.append(True))
+crop = np.full((20, 50, 3), 90, np.uint8)
+old = Reader.open(sys.argv[1])
+old.read(crop)
+new = Reader.open(sys.argv[1])
+new.read(crop)
+for reader in (old, new):  # in the order in which a gateway replaces models
+    reader.close()
+del old, new, reader
+gc.collect()
+os.kill(os.getpid(), signal.SIGINT)
+print(len(seen))
+"""
+
+
+def test_a_signal_is_survived_after_a_model_was_replaced(
+    tiny_artifact: Path, home: Path, engine: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", REPLACE, str(tiny_artifact)],
+        capture_output=True, text=True, cwd=Path(runtime.__file__).parents[1],
+        env=clean_environment(home, Path(runtime.__file__).parents[1]),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr

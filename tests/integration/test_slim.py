@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -16,21 +18,25 @@ import torch
 from safetensors.torch import load_file
 
 import benchmarks.scenarios
-import compress.comparison
-import compress.slim
+import compress.slim.cli
+import compress.slim.comparison
 import train.loop
 from benchmarks.scenarios import compare_interleaved
-from compress.slim import main
+from compress.slim.cli import main
 from tests.slimming import random_crops, tiny_config, tiny_network, write_checkpoint, write_lamps
+from train.augment import PHOTOS
 from train.checkpoint import load_checkpoint
 from train.cost import count_parameters
+from train.lineage import plain
+from train.loop import LoopConfig
+from train.mixing import MixingConfig
 from train.scoring import score
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     short = partial(compare_interleaved, rounds=5, block_s=0.001)
-    monkeypatch.setattr(compress.comparison, "compare_interleaved", short)
+    monkeypatch.setattr(compress.slim.comparison, "compare_interleaved", short)
     brief = partial(benchmarks.scenarios.warm_up, min_s=0.1, max_s=0.2)
     monkeypatch.setattr(benchmarks.scenarios, "warm_up", brief)
     threads = torch.get_num_threads()
@@ -90,7 +96,7 @@ from train.checkpoint import load_checkpoint
 from train.scoring import score
 torch.set_num_threads(1)
 network = load_checkpoint(Path(sys.argv[1])).build()
-assert "torch_pruning" not in sys.modules
+assert "compress" not in sys.modules
 numpy.savez(sys.argv[2], **score(network, random_crops(8).numpy()))
 """
 
@@ -98,14 +104,14 @@ numpy.savez(sys.argv[2], **score(network, random_crops(8).numpy()))
 def test_a_fresh_process_gives_the_same_bits(place: Path, tmp_path: Path) -> None:
     # What the command saw last, before it wrote: the logits that its operating point was fitted on.
     seen: dict[str, dict[str, np.ndarray]] = {}
-    original = compress.slim.save_checkpoint
+    original = compress.slim.cli.save_checkpoint
 
     def keep(target: Path, network: torch.nn.Module, **more: object) -> object:
         seen["logits"] = score(network, random_crops(8).numpy())
         return original(target, network, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compress.slim, "save_checkpoint", keep)
+        patch.setattr(compress.slim.cli, "save_checkpoint", keep)
         assert main(arguments(place, tmp_path / "out")) == 0
     command = [sys.executable, "-c", _CHILD, str(tmp_path / "out"), str(tmp_path / "logits.npz")]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2])
@@ -144,6 +150,22 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
         assert torch.equal(parts[name], value), name
     found = [load_checkpoint(tmp_path / name).metrics["slim"] for name in ("whole", "parts")]
     assert found[0]["scales"] == found[1]["scales"]
+
+
+def test_training_goes_on_as_it_was_but_for_what_is_given(place: Path, tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "base", tiny_network(), tiny_config())
+    file = tmp_path / "base" / "checkpoint.json"
+    value = json.loads(file.read_text(encoding="utf-8"))
+    loop = LoopConfig(augment=PHOTOS, mixing=MixingConfig(cutmix=1.0))
+    value["lineage"]["fit"] = {"config": {"loop": plain(loop)}}
+    file.write_text(json.dumps(value), encoding="utf-8")
+    words = arguments(place, tmp_path / "out", "--sparse-steps", "0", "--tune-steps", "0")
+    words[0] = str(tmp_path / "base")
+    assert main([*words, "--augment.flip", "0.25"]) == 0
+    found = load_checkpoint(tmp_path / "out").lineage["slim"]["config"]
+    assert found["augment"] == plain(replace(PHOTOS, flip=0.25))
+    assert found["mixing"] == plain(loop.mixing)
+    assert found["loss"] == plain(LoopConfig().loss)
 
 
 def test_slimming_twice_goes_on_and_phases_may_be_left_out(place: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ cannot be used; 2 usage.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -21,12 +21,12 @@ from runtime.staging import check_free, new_folder, write_text
 from train.labels import resolve_schema
 
 from .coverage import cover
-from .duplicates import Nearness, find_duplicates, shared_readings
+from .duplicates import Nearness, check_near, find_duplicates, shared_readings
 from .findings import Findings
 from .label_issues import check_cleanlab
 from .lists import read_excluded, write_lists, write_suspects
 from .pages import audit_page, problem_rows
-from .pictures import HASH_BITS, exposure
+from .pictures import exposure
 from .sizes import measure_sizes
 from .survey import Survey, take_survey
 
@@ -78,8 +78,7 @@ class AuditConfig:
             raise ConfigError("name at least one list or tree of training crops")
         if self.schema is None and self.checkpoint is None:
             raise ConfigError("pass --schema, or a --checkpoint that has one")
-        if self.near is not None and not -1 <= self.near <= HASH_BITS // 4:
-            raise ConfigError(f"--near must lie in -1 .. {HASH_BITS // 4} bits, got {self.near}")
+        check_near(self.near)
         if self.imgsz is not None and min(self.imgsz) < 1:
             raise ConfigError(f"--imgsz must be positive, got {self.imgsz}")
 
@@ -132,10 +131,7 @@ def _schema(config: AuditConfig, checkpoint: Checkpoint | None) -> Schema:
 
 def _look(config: AuditConfig, survey: Survey, checkpoint: Checkpoint | None) -> Findings:
     imgsz, suspects = config.imgsz, None
-    nearness = Nearness.usual(survey.schema)
-    if config.near is not None:
-        nearness = replace(nearness, bits=config.near)
-    duplicates = find_duplicates(survey, nearness)
+    duplicates = find_duplicates(survey, Nearness.chosen(survey.schema, config.near))
     notes = [f"{part.source}: {part.note}" for part in survey.parts if part.note]
     if config.exclude is not None:
         notes.append(f"{survey.excluded} crops left out, as {config.exclude} says")

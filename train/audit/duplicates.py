@@ -18,19 +18,37 @@ import numpy.typing as npt
 
 from benchmarks.labelled import Targets
 from runtime.arrays import Bools
+from runtime.errors import ConfigError
 from runtime.schema import Schema
 from train.progress import progress
 
 from .hamming import close_pairs
-from .pictures import PictureFacts
+from .pictures import HASH_BITS, PictureFacts
 from .survey import Survey
 
-__all__ = ["KINDS", "Duplicates", "Nearness", "find_duplicates", "shared_readings"]
+__all__ = [
+    "KINDS",
+    "Duplicates",
+    "Nearness",
+    "check_near",
+    "find_duplicates",
+    "shared_readings",
+]
 
 KINDS: Final = ("same file", "same pixels", "nearly the same")
 _NEAR: Final = 2
 _MOST_PAIRS: Final = 1_000_000
 """Near pairs that are kept; films of standing cars make more than anybody would look at."""
+
+
+def check_near(bits: int | None) -> None:
+    """Fail on a ``--near`` that cannot be.
+
+    Raises:
+        ConfigError: it is given and outside -1 to a quarter of ``HASH_BITS``.
+    """
+    if bits is not None and not -1 <= bits <= HASH_BITS // 4:
+        raise ConfigError(f"--near must lie in -1 .. {HASH_BITS // 4} bits, got {bits}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +71,12 @@ class Nearness:
         one pose, and one article comes in many colours.
         """
         return cls(18, 24) if schema.readings else cls(8, 8)
+
+    @classmethod
+    def chosen(cls, schema: Schema, bits: int | None) -> Nearness:
+        """Return the usual nearness, with other ``bits`` where they are given."""
+        usual = cls.usual(schema)
+        return usual if bits is None else cls(bits, usual.colour)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

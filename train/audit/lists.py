@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.labelled import LabelledCrops
+from benchmarks.pictures import Pictures
 from runtime.errors import DataError
 
 from .label_issues import Suspect
 from .survey import Survey
 
-__all__ = ["read_excluded", "write_lists", "write_suspects"]
+__all__ = ["read_excluded", "unlistable", "write_list", "write_lists", "write_suspects"]
 
 _ROW: Final = "row"
 _COLUMNS: Final = (
@@ -93,29 +95,36 @@ def write_lists(
         ]  # fmt: skip
         found[name] = next((why for part in parts if (why := _inexpressible(part))), None)
         if found[name] is None:
-            _write_list(folder / f"{name}.tsv", survey, np.flatnonzero(inside))
+            write_list(folder / f"{name}.tsv", survey, np.flatnonzero(inside))
             if suspects:
                 rows = np.flatnonzero(inside & ~wrong)
-                _write_list(folder / f"{name}-without-suspects.tsv", survey, rows)
+                write_list(folder / f"{name}-without-suspects.tsv", survey, rows)
     return found
 
 
 def _inexpressible(crops: LabelledCrops) -> str | None:
     """Return why a list of paths and label columns cannot say what these crops are."""
-    if crops.paths.spans is not None:
-        return f"{crops.source}: pictures in tar shards"
-    if crops.paths.boxes is not None:
-        return f"{crops.source}: regions of pictures"
-    if any(
+    why = unlistable(crops.paths)
+    if why is None and any(
         ((bits < 0).any(1) & (bits >= 0).any(1)).any() for bits in crops.targets.labels.values()
     ):
-        return f"{crops.source}: labels heads that are given in part"
-    if any(letter in str(path) for path in crops.paths for letter in "\t\n"):
-        return f"{crops.source}: tabs or line ends in file names"
+        why = "labels heads that are given in part"
+    return why and f"{crops.source}: {why}"
+
+
+def unlistable(pictures: Pictures) -> str | None:
+    """Return why a list of paths cannot say which pictures these are; None if it can."""
+    if pictures.spans is not None:
+        return "pictures in tar shards"
+    if pictures.boxes is not None:
+        return "regions of pictures"
+    if any(letter in str(path) for path in pictures for letter in "\t\n"):
+        return "tabs or line ends in file names"
     return None
 
 
-def _write_list(file: Path, survey: Survey, rows: Sequence[int] | np.ndarray) -> None:
+def write_list(file: Path, survey: Survey, rows: npt.NDArray[np.integer]) -> None:
+    """Write the crops at ``rows`` as a list of absolute paths and label columns."""
     with file.open("w", encoding="utf-8", newline="", errors="surrogateescape") as stream:
         for row in rows:
             stream.write(f"{survey.paths[row].absolute()}\t{survey.texts[row]}\n")

@@ -17,7 +17,14 @@ from runtime.errors import MissingExtraError
 
 from .hamming import Hashes, pack
 
-__all__ = ["HASH_BITS", "PictureFacts", "check_imagehash", "exposure"]
+__all__ = [
+    "DIGEST_BYTES",
+    "HASH_BITS",
+    "PictureFacts",
+    "check_imagehash",
+    "content_digest",
+    "exposure",
+]
 
 _HASH_SIDE: Final = 12
 HASH_BITS: Final = _HASH_SIDE * _HASH_SIDE
@@ -25,7 +32,7 @@ HASH_BITS: Final = _HASH_SIDE * _HASH_SIDE
 _WORDS: Final = -(-HASH_BITS // 64)
 _CELLS: Final = 8
 """Side of the grid on which colours are kept."""
-_DIGEST_BYTES: Final = 16
+DIGEST_BYTES: Final = 16
 _BLANK_SPREAD: Final = 4.0
 _CLIPPED_SHARE: Final = 0.8
 _BACKGROUND_SHARE: Final = 0.3
@@ -59,8 +66,8 @@ class PictureFacts:
         """Return room for ``count`` pictures, to be filled by ``put``."""
         return cls(
             size=np.zeros((count, 2), np.int64),
-            files=np.zeros((count, _DIGEST_BYTES), np.uint8),
-            pixels=np.zeros((count, _DIGEST_BYTES), np.uint8),
+            files=np.zeros((count, DIGEST_BYTES), np.uint8),
+            pixels=np.zeros((count, DIGEST_BYTES), np.uint8),
             hashes=np.zeros((count, _WORDS), np.uint64),
             colours=np.zeros((count, 2 * _CELLS * _CELLS), np.uint8),
             spread=np.zeros(count),
@@ -92,8 +99,8 @@ class PictureFacts:
         grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
         small = cv2.resize(image, (_CELLS, _CELLS), interpolation=cv2.INTER_AREA)
         self.size[index] = image.shape[:2]
-        self.files[index] = _digest(content)
-        self.pixels[index] = _digest(repr(image.shape).encode() + image.tobytes())
+        self.files[index] = content_digest(content)
+        self.pixels[index] = content_digest(repr(image.shape).encode() + image.tobytes())
         self.hashes[index] = pack(_perceptual_hash(grey)[None])[0]
         self.colours[index] = cv2.cvtColor(small, cv2.COLOR_BGR2LAB)[..., 1:].ravel()
         self.spread[index] = grey.std()
@@ -127,8 +134,9 @@ def _perceptual_hash(grey: npt.NDArray[Any]) -> Bools:
     return np.asarray(found.hash, np.bool_).ravel()
 
 
-def _digest(data: bytes) -> npt.NDArray[np.uint8]:
-    return np.frombuffer(hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest(), np.uint8)
+def content_digest(data: bytes) -> npt.NDArray[np.uint8]:
+    """Return the digest of some bytes, (16,)."""
+    return np.frombuffer(hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest(), np.uint8)
 
 
 def exposure(facts: PictureFacts) -> Mapping[str, npt.NDArray[np.int64]]:

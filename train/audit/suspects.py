@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from train.lineage import sources_named
 from train.progress import progress
 
 from .label_issues import Suspect, find_suspects
@@ -43,8 +44,5 @@ def suspects_of(checkpoint: Checkpoint, survey: Survey) -> Sequence[Suspect]:
 
 def trained_on(checkpoint: Checkpoint, sources: Sequence[Path]) -> Sequence[Path]:
     """Return the sources that the checkpoint's lineage names as data of a training."""
-    seen = set()
-    for entry in checkpoint.lineage.values():
-        config: Any = entry.get("config", {}) if isinstance(entry, dict) else {}
-        seen |= {Path(name).resolve() for name in config.get("data", ())}
+    seen = sources_named(checkpoint.lineage, "data")
     return [source for source in sources if source.resolve() in seen]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from runtime.errors import ConfigError
-from runtime.schema import HeadKind
+from runtime.schema import Head, HeadKind
 from train.assignments import NamedNumbers, NamedTexts
 
 __all__ = ["LOSSES", "AsymmetricConfig", "FocalConfig", "HarmonyConfig", "LossConfig"]
@@ -138,6 +138,10 @@ class LossConfig:
         given = [] if isinstance(self.pos_weight, str) else [self.pos_weight]
         named = (self.head_weights, self.pos_weights, self.label_weights)
         _check_weights([*given, *(weight for weights in named for weight in weights.values())])
+
+    def weight_of(self, head: Head) -> float:
+        """Return the weight of a head's loss."""
+        return self.head_weights.get(head.name, head.loss_weight)
 
     def uses_frequencies(self) -> bool:
         """Whether any weight is computed from data."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,7 @@ class MultiHeadLoss(nn.Module):
         config: What each of them minimises.
         targets: Labels of one epoch, where weights are to be computed from data.
         add: Sums a tensor over all processes.
+        shares: Factors on single heads' losses, by name; for what is minimised beside them.
 
     Raises:
         ConfigError: the config names heads or labels that the schema has not, a loss that does not
@@ -61,13 +63,14 @@ class MultiHeadLoss(nn.Module):
         config: LossConfig,
         targets: Targets | None = None,
         add: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+        shares: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         super().__init__()
         _check_names(schema, config)
         self._names, self._add = [head.name for head in schema.heads], add
         self._heads = [HeadLoss(head, config, targets) for head in schema.heads]
         self.heads = nn.ModuleList(self._heads)
-        weights = [config.head_weights.get(head.name, head.loss_weight) for head in schema.heads]
+        weights = [config.weight_of(head) * shares.get(head.name, 1.0) for head in schema.heads]
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
         self._harmonised = [i for i, head in enumerate(self._heads) if head.kind == "ghm"]
         pooled = config.ghm.over == "all"

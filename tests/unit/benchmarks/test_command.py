@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +43,22 @@ def test_options_reach_the_work_and_its_code_comes_back() -> None:
 
     assert run(["--number", "4", "--name", "y"], work) == 3
     assert seen == [Config(4, "y")]
+
+
+def test_defaults_may_depend_on_other_options() -> None:
+    seen: list[Config] = []
+
+    def work(config: Config) -> int:
+        seen.append(config)
+        return 0
+
+    def named(config: Config) -> Config:
+        return replace(config, name=f"n{config.number}")
+
+    for words in (["--number", "4"], ["--number", "4", "--name", "x"]):
+        assert run_command(words, Config, work, prog="add", defaults=named) == 0
+    # What was given counts, also where it is what the default is.
+    assert [config.name for config in seen] == ["n4", "x"]
 
 
 def test_wrong_usage_is_2_and_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:

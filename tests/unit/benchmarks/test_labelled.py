@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.labelled import (
+    LIST_FILE,
     LabelledCrops,
     encode_reading,
     label_columns,
+    list_file,
     read_image,
     read_labelled,
     split_labels,
@@ -433,3 +435,14 @@ def test_the_digest_follows_names_labels_and_order(tmp_path: Path) -> None:
     assert digests[0] == digests[1] != digests[2]
     crops = read_labelled(first, COLOURS)
     assert crops.take(np.array([1, 0])).digest != crops.digest
+
+
+def test_the_file_of_a_source(tmp_path: Path) -> None:
+    source = write_list(tmp_path / "set", "black,jeans")
+    assert list_file(source) == source
+    (tmp_path / "folder").mkdir()
+    inside = tmp_path / "folder" / LIST_FILE
+    inside.touch()
+    assert list_file(inside.parent) == inside
+    assert list_file(tmp_path) is None  # a tree
+    assert list_file(tmp_path / "shards-{0..3}.tar") is None

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from torch import Tensor, nn
 
-from compress.groups import find_groups, shrunk_plan
+from compress.slim.groups import find_groups
+from compress.slim.surgery import shrunk_plan
 from tests.slimming import SCHEMA, SPEC, tiny_network
 from train.cost import CostModel, count_macs, count_parameters
 from train.network import NetworkConfig, build, channel_plan

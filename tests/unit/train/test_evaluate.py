@@ -49,6 +49,31 @@ def test_evaluate_fits_on_validation_when_asked(
     assert "twice" in capsys.readouterr().err
 
 
+def test_evaluate_warns_of_crops_that_are_no_fair_test(
+    lamps_checkpoint: Path, lamps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fair = write_lamps(tmp_path / "fair", 6, seed=7)
+    rows = (fair / "labels.tsv").read_text(encoding="utf-8").splitlines()
+    seen = (lamps / "val" / "labels.tsv").read_text(encoding="utf-8").splitlines()
+    mixed = tmp_path / "mixed.tsv"
+    lines = [f"{fair}/{row}\n" for row in rows] + [f"{lamps}/val/{row}\n" for row in seen[:2]]
+    mixed.write_text("".join(lines), encoding="utf-8")
+    evaluate = [str(lamps_checkpoint), "--data"]
+    assert main([*evaluate, str(mixed), str(lamps / "train"), str(fair)]) == 0
+    told = [text for text in capsys.readouterr().err.splitlines() if "warning" in text]
+    assert [text.split(";")[0] for text in told] == [
+        f"warning: {mixed}: 2 of 8 crops are also in the data that the operating point was fitted "
+        "on",
+        f"warning: {lamps / 'train'}: 256 of 256 crops are also in the training data",
+    ]
+    # Fitted anew on other crops, the checkpoint's own validation data have no part in it.
+    out = tmp_path / "out"
+    again = ["--validation", str(fair), "--output", str(out)]
+    assert main([*evaluate, str(lamps / "val"), str(mixed), *again]) == 0
+    (told_again,) = json.loads((out / "result.json").read_text(encoding="utf-8"))["warnings"]
+    assert told_again.startswith(f"warning: {mixed}: 6 of 8 crops are also in the data that")
+
+
 def test_evaluate_refuses_other_labels(
     lamps_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

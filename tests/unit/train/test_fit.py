@@ -136,7 +136,9 @@ def test_training_goes_on_from_a_checkpoint(
     start = load_checkpoint(lamps_checkpoint)
     assert checkpoint.metrics["exact"] >= start.metrics["exact"] - 0.05
     assert checkpoint.network == start.network
-    assert list(checkpoint.lineage) == ["fit"]
+    assert list(checkpoint.lineage) == ["fit", "fit2"]
+    assert checkpoint.lineage["fit"] == start.lineage["fit"]
+    assert checkpoint.lineage["fit2"]["inputs"]["init"] == start.digest
 
 
 def test_a_start_of_another_schema_or_size_is_refused(

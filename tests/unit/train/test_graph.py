@@ -74,6 +74,20 @@ def test_normalisations_are_folded_and_heads_are_one_layer(written: Written) -> 
     assert kinds.count("Gemm") + kinds.count("MatMul") == 1
 
 
+def test_layers_are_called_as_in_the_checkpoint_and_no_path_of_this_machine_is_told(
+    written: Written,
+) -> None:
+    model = onnx.load(written.path)
+    modules = dict(tiny_network().named_modules())
+    layers = [node.name for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert len(layers) == 21
+    assert set(layers) <= set(modules)
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+    assert "backbone.stages.0.0/Add" in names
+    assert str(Path.cwd()).encode() not in written.path.read_bytes()
+
+
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_the_graph_computes_what_torch_does(written: Written, count: int) -> None:
     images = random_crops(count).numpy()

@@ -1,0 +1,59 @@
+"""What a later step takes over from the training of the checkpoint that it starts from.
+
+A network of photos that was trained with flips and CutMix has to be trained on with them; the
+defaults of a command know nothing of that, but the checkpoint's lineage does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from benchmarks.command import say
+from runtime.errors import CheckpointError, ConfigError
+from train.augment import AugmentConfig
+from train.checkpoint import Checkpoint
+from train.losses import LossConfig
+from train.mixing import MixingConfig
+from train.recorded import from_plain
+from train.sampling import SamplingConfig
+
+__all__ = ["training_of"]
+
+_PARTS: Final[Mapping[str, type]] = {
+    "sampling": SamplingConfig,
+    "augment": AugmentConfig,
+    "mixing": MixingConfig,
+    "loss": LossConfig,
+}
+
+
+def training_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return sampling, augmentation, mixing and loss of the last training.
+
+    Fields of ``LoopConfig`` by name, of the lineage's last ``fit`` or ``distill``. What it does not
+    hold, or holds in the words of another version, is left out.
+    """
+    loops = [_loop(entry) for entry in checkpoint.lineage.values()]
+    loop = next((loop for loop in reversed(loops) if loop is not None), None)
+    if loop is None:
+        return {}
+    found = dict[str, Any]()
+    for name, kind in _PARTS.items():
+        with suppress(CheckpointError, ConfigError):
+            found[name] = from_plain(kind, loop.get(name), name)
+    foreign = [name for name in _PARTS if name not in found]
+    if foreign:
+        say(
+            f"{checkpoint.folder}: its lineage says in another version's words how it was trained; "
+            f"the defaults count for {', '.join(foreign)}"
+        )
+    return found
+
+
+def _loop(entry: object) -> Mapping[str, Any] | None:
+    """Return the loop that a step's record holds: steps that have one are trainings."""
+    for key in ("config", "loop"):
+        entry = entry.get(key) if isinstance(entry, Mapping) else None
+    return entry if isinstance(entry, Mapping) else None

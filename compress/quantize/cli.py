@@ -1,0 +1,279 @@
+"""Decide the INT8 form: ``python -m compress.quantize CHECKPOINT --calibration LIST --output DIR``.
+
+One set of decisions serves every engine (``placement``); ranges come from the user's own crops, and
+where calibration costs too much, from a training through the roundings (``--qat-steps``). Layers
+that cost a head or a reading more than its budget go back to float, the most harmful first. The
+result is a checkpoint whose ``int8.onnx`` exporters translate into the form that their engine runs
+fastest.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from benchmarks.command import require_packages, run_command, say
+from benchmarks.compare import flips
+from benchmarks.operating_point import fit_operating_point
+from benchmarks.report import Rows, show_table
+from runtime.arrays import Logits
+from runtime.decode import decode
+from runtime.scores import OperatingPoint
+from runtime.staging import check_free
+from train.checkpoint import OWN_FILE, QUANTISED_FILE, Checkpoint, load_checkpoint, save_checkpoint
+from train.data import CropSet, load_crops
+from train.lineage import lineage_entry, step_name
+from train.network import Network
+from train.scoring import score
+
+from .calibration import Calibration, draw_calibration
+from .config import QuantizeConfig
+from .decisions import Decisions
+from .drops import allowed_drops, divergence, drop_rows, measure_drops
+from .harm import Outcome, fit_budget
+from .int8_speed import Speed, compare_speed, score_on
+from .own_decisions import decide_for_openvino
+from .placement import weighted_nodes
+from .qat import Tuned, train_quantised
+
+__all__ = ["QuantizeConfig", "main", "quantize"]
+
+PROG: Final = "python -m compress.quantize"
+_SHARED: Final = "int8"
+_OWN: Final = "OpenVINO's own"
+_FILES: Final = {_SHARED: QUANTISED_FILE, _OWN: OWN_FILE}
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What a quantisation works on."""
+
+    config: QuantizeConfig
+    source: Checkpoint
+    calibration: Calibration
+    crops: CropSet
+    expected: Logits
+    """Of the float checkpoint on the validation crops."""
+    budgets: Mapping[str, float]
+
+    def decide(self, decisions: Decisions, operating: OperatingPoint) -> Outcome:
+        """Choose the layers that run in INT8."""
+        schema, targets = self.source.schema, self.crops.targets
+
+        def judge(logits: Logits) -> Any:
+            return measure_drops(schema, self.expected, logits, targets, operating, self.budgets)
+
+        return fit_budget(
+            decisions,
+            judge,
+            lambda names: decisions.score(names, self.crops),
+            self.calibration.images,
+        )
+
+
+def quantize(config: QuantizeConfig) -> Checkpoint:
+    """Quantise as ``config`` says and write a new checkpoint.
+
+    Raises:
+        ParityError: the budgets hold for no layer in INT8; nothing is written.
+        HeadlightError: bad options, data or checkpoint.
+        KeyboardInterrupt: interrupted; the same call goes on.
+    """
+    check_free(config.output, overwrite=config.overwrite)
+    require_packages("compress", "onnx", "onnxscript")
+    torch.set_num_threads(config.threads or torch.get_num_threads())
+    bench = _open(config)
+    source, schema, spec = bench.source, bench.source.schema, bench.source.input
+    network, operating, tuned = source.build(), source.operating, None
+    if config.qat.steps:
+        tuned = _tune(bench)
+        network, decisions = tuned.network, tuned.decisions
+        operating = _refit(bench, network)
+    else:
+        decisions = Decisions.measure(network, schema, spec, bench.calibration.images)
+    outcome = bench.decide(decisions, operating)
+    forms = _forms(bench, decisions, outcome)
+    engine = config.timed_engine
+    models = {"float": decisions.model, **forms}
+    speed = compare_speed(engine, models, schema, spec, bench.calibration.images[:1])
+    scores = {
+        f"{name} on {engine}": score_on(engine, form, schema, spec, bench.crops)
+        for name, form in forms.items()
+    }
+    report = {
+        **_report(bench, decisions, outcome, operating, scores),
+        "calibration": bench.calibration.to_object(),
+        "speed": speed.to_object(),
+        "history": list(tuned.history) if tuned else [],
+    }
+    _show(outcome, report, speed)
+    return _write(bench, network, forms, operating, report, tuned)
+
+
+def _forms(bench: _Bench, decisions: Decisions, outcome: Outcome) -> dict[str, Any]:
+    """Return the INT8 graphs to keep, by their names in the report."""
+    forms = {_SHARED: decisions.graph(outcome.names)}
+    if bench.config.engine_best:
+        say("NNCF decides for OpenVINO")
+        kept = [name for name in decisions.names if name not in outcome.names]
+        forms[_OWN] = decide_for_openvino(decisions.model, bench.calibration.images, kept)
+    return forms
+
+
+def _open(config: QuantizeConfig) -> _Bench:
+    source = load_checkpoint(config.checkpoint)
+    schema, spec = source.schema, source.input
+    budgets = allowed_drops(schema, config.max_drop, config.max_drops)
+    calibration = draw_calibration(
+        config.calibration,
+        schema,
+        spec,
+        count=config.samples,
+        seed=config.seed,
+        skip_bad=config.skip_bad,
+    )
+    for head, labels in calibration.missing.items():
+        shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
+        say(f"no calibration crop shows {len(labels)} labels of {head}: {shown}")
+    crops = load_crops(config.validation, schema, spec, skip_bad=config.skip_bad)
+    say(f"calibrating on {len(calibration.images)} crops")
+    return _Bench(config, source, calibration, crops, score(source.build(), crops), budgets)
+
+
+def _tune(bench: _Bench) -> Tuned:
+    config = bench.config
+    return train_quantised(
+        config.qat,
+        bench.source,
+        bench.calibration.images,
+        bench.crops,
+        config.output.with_name(config.output.name + ".run"),
+        seed=config.seed,
+        skip_bad=config.skip_bad,
+    )
+
+
+def _refit(bench: _Bench, network: Network) -> OperatingPoint:
+    """Fit temperatures and thresholds of a network that was trained on."""
+    crops = bench.crops
+    names = ", ".join(map(str, bench.config.validation))
+    return fit_operating_point(
+        bench.source.schema,
+        score(network, crops),
+        crops.targets,
+        fitted_on=f"{names}: {len(crops)} crops, sha256 {crops.digest[:12]}",
+    )
+
+
+def _report(
+    bench: _Bench,
+    decisions: Decisions,
+    outcome: Outcome,
+    operating: OperatingPoint,
+    ported: Mapping[str, Logits],
+) -> dict[str, Any]:
+    """Return what was measured, as JSON values."""
+    schema = bench.source.schema
+    forms = {}
+    for name, logits in {_SHARED: outcome.logits, **ported}.items():
+        decoded = [decode(schema, each, operating) for each in (bench.expected, logits)]
+        forms[name] = {
+            "flips": flips(*decoded).share.to_object(),
+            "divergence": divergence(schema, bench.expected, logits),
+        }
+    names = [node.name for node in weighted_nodes(decisions.model)]
+    return {
+        "crops": len(bench.crops),
+        "drops": {drop.name: drop.to_object() for drop in outcome.drops},
+        "forms": forms,
+        "int8_layers": list(outcome.names),
+        "returned": [layer.to_object() for layer in outcome.returned],
+        "never_int8": [name for name in names if name not in decisions.names],
+    }
+
+
+def _form_rows(report: Mapping[str, Any]) -> Rows:
+    return [
+        {
+            "form": name,
+            "answers that differ from float": f"{form['flips']['value']:.2%} of "
+            f"{form['flips']['total']}",
+            "divergence of a head, nats": f"{np.mean([*form['divergence'].values()]):.2e}",
+        }
+        for name, form in report["forms"].items()
+    ]
+
+
+def _show(outcome: Outcome, report: Mapping[str, Any], speed: Speed) -> None:
+    show_table("INT8 against float", drop_rows(outcome.drops))
+    show_table("Forms", _form_rows(report))
+    show_table("Layers back in float", outcome.rows())
+    total = len(outcome.names) + len(outcome.returned)
+    never = report["never_int8"]
+    print(
+        f"{len(outcome.names)} of {total} layers in INT8"
+        + (
+            f"; {len(never)} on pooled maps never are: {', '.join(never[:4])}"
+            + (", ..." if len(never) > 4 else "")
+            if never
+            else ""
+        )
+    )
+    print(speed.verdict())
+
+
+def _write(
+    bench: _Bench,
+    network: Network,
+    forms: Mapping[str, Any],
+    operating: OperatingPoint,
+    report: Mapping[str, Any],
+    tuned: Tuned | None,
+) -> Checkpoint:
+    import onnx
+
+    config, source = bench.config, bench.source
+    inputs = {"checkpoint": source.digest, "calibration": bench.calibration.digest}
+    inputs |= {"validation": bench.crops.digest, **(tuned.digests if tuned else {})}
+    with tempfile.TemporaryDirectory() as scratch:
+        files = {_FILES[name]: Path(scratch) / _FILES[name] for name in forms}
+        for form, path in zip(forms.values(), files.values(), strict=True):
+            onnx.checker.check_model(form, full_check=True)
+            onnx.save(form, path)
+        return save_checkpoint(
+            config.output,
+            network,
+            schema=source.schema,
+            spec=source.input,
+            config=source.network,
+            slimmed=source.channels is not None,
+            operating=operating,
+            metrics={**source.metrics, "quantize": report},
+            lineage={
+                **source.lineage,
+                step_name(source.lineage, "quantize"): lineage_entry(config, inputs),
+            },
+            extra_files=files,
+            overwrite=config.overwrite,
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return run_command(argv, QuantizeConfig, _work, prog=PROG)
+
+
+def _work(config: QuantizeConfig) -> int:
+    checkpoint = quantize(config)
+    print(f"wrote {checkpoint.folder}; next: python -m export.openvino {checkpoint.folder} --help")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

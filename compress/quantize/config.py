@@ -1,0 +1,77 @@
+"""The typed config of ``compress.quantize``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from runtime.errors import ConfigError
+from train.assignments import NamedNumbers
+
+from .qat import QatConfig
+
+__all__ = ["QuantizeConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeConfig:
+    """Decide the INT8 form of a checkpoint.
+
+    Raises:
+        ConfigError: a count or a drop out of range.
+    """
+
+    checkpoint: tyro.conf.Positional[Path]
+    """Float checkpoint to quantise."""
+    calibration: tuple[Path, ...]
+    """Lists of real crops of the task; ranges are measured on these and nothing else."""
+    validation: tuple[Path, ...]
+    """Labelled lists on which the drop is measured."""
+    output: Path
+    """Checkpoint folder to make. An interrupted training waits in OUTPUT.run and goes on from
+    there."""
+    samples: int = 300
+    """Calibration crops to draw."""
+    max_drop: Annotated[float | None, tyro.conf.arg(name="max-drop")] = None
+    """Largest loss of exact answers, of every reading and of every head, as a share. Where it is
+    not given, 0.01 for exact answers and readings, and for a head its own ``drop_budget``. Layers
+    go back to float until all hold."""
+    max_drops: Annotated[NamedNumbers, tyro.conf.arg(name="max-drops")] = field(
+        default_factory=dict
+    )
+    """Those of single heads and readings, or of ``exact``, for example ``colour=0.002``."""
+    engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    """Where float and INT8 are timed; ``auto``: OpenVINO where it is installed."""
+    engine_best: Annotated[bool, tyro.conf.arg(name="engine-best")] = False
+    """Let NNCF decide for OpenVINO alone, too, and measure both; ``export.openvino --decisions
+    own`` exports that."""
+    qat: QatConfig = field(default_factory=QatConfig)
+    seed: int = 0
+    """Of the draw, and of order and augmentation in training."""
+    threads: int = 0
+    """Threads of torch and of the measurements of accuracy; 0 for one per core."""
+    skip_bad: bool = False
+    """Leave bad rows out instead of failing."""
+    overwrite: bool = False
+    """Replace an existing OUTPUT."""
+
+    def __post_init__(self) -> None:
+        drops = [*self.max_drops.values(), *([] if self.max_drop is None else [self.max_drop])]
+        if self.samples < 1 or not all(0 <= drop <= 1 for drop in drops):
+            raise ConfigError(
+                f"samples must be >= 1 and max-drop in [0, 1], got {self.samples} and {drops}"
+            )
+
+        if self.engine_best and self.timed_engine != "openvino":
+            raise ConfigError("--engine-best is about OpenVINO: pass --engine openvino")
+
+    @property
+    def timed_engine(self) -> str:
+        """The engine to time on."""
+        if self.engine != "auto":
+            return self.engine
+        return "openvino" if find_spec("openvino") else "onnxruntime"

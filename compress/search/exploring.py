@@ -1,0 +1,197 @@
+"""Short trainings: which of the networks that are fast enough hold their accuracy.
+
+Any number of workers may do them, in folders that they share. A worker holds a lock on the network
+that it trains, which the system takes back when the worker dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from benchmarks.budget import Limit, Measurement
+from benchmarks.command import say
+from benchmarks.report import to_json
+from runtime.errors import ParityError
+from runtime.staging import write_text
+
+from .config import SearchConfig
+from .exports import CommandError
+from .measuring import facts_from_object, facts_to_object, to_facts
+from .ranking import Ranking, Record, shortfalls
+from .space import Candidate, NetworkChoice
+from .trials import Proposal, Trials
+
+__all__ = ["Explorer", "Maker", "claimed"]
+
+RESULT_FILE: Final = "result.json"
+_PAUSE_S: Final = 5.0
+
+
+class Maker(Protocol):
+    """Makes candidates; ``chain.Chain`` does it by training."""
+
+    @property
+    def config(self) -> SearchConfig:
+        """What is searched."""
+
+    def folder(self, network: NetworkChoice) -> Path:
+        """Return where all that is made of a network lies."""
+
+    def checkpoint(self, network: NetworkChoice) -> Path:
+        """Return the trained checkpoint of a network, made if it is not there."""
+
+    def artifact(self, candidate: Candidate) -> Path:
+        """Return the artifact of a candidate, made if it is not there.
+
+        Raises:
+            ParityError: INT8 loses more than is allowed.
+            CommandError: the exporter refused.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Explorer:
+    """One worker."""
+
+    maker: Maker
+    measure: Callable[[Path], Sequence[Measurement]]
+    """Artifact folder to its accuracy."""
+    limits: Sequence[Limit]
+    records: Sequence[Record]
+    """Those that were not left out; filled in as results come."""
+    trials: Trials
+
+    def explore(self) -> None:
+        """Train until enough networks are known or none is left, then wait for other workers.
+
+        Raises:
+            HeadlightError: a training cannot be done.
+            KeyboardInterrupt: interrupted; the same call goes on.
+        """
+        config = self.maker.config
+        minutes = config.timeout_minutes
+        end = time.monotonic() + (inf if minutes is None else 60 * minutes)
+        self._forget_the_dead()
+        while True:
+            self.learn()
+            under_way = {candidate.network for candidate in self.trials.running().values()}
+            open_ = {r.candidate.network for r in self.records if not (r.accuracy or r.failure)}
+            known = {record.candidate.network for record in self.records} - open_
+            waiting = self._waiting(known | under_way)
+            if waiting and len(known | under_way) < config.trials and time.monotonic() < end:
+                self._try(self.trials.propose(waiting))
+            elif under_way - known and not config.worker:
+                time.sleep(_PAUSE_S)
+                self._forget_the_dead()
+            else:
+                return
+
+    def learn(self) -> None:
+        """Take over all results that are there, also those of other workers."""
+        for network in {record.candidate.network for record in self.records}:
+            path = self.maker.folder(network) / RESULT_FILE
+            if path.exists():
+                self._take(network, json.loads(path.read_text(encoding="utf-8")))
+        finished = set(self.trials.finished())
+        for record in self.records:
+            if record.accuracy and record.candidate not in finished:
+                self.trials.add(record.candidate, *self._result(record))
+
+    def _waiting(self, busy: set[NetworkChoice]) -> list[Candidate]:
+        """What may be tried, the largest first.
+
+        That is trainings that were interrupted, else what is fast and small enough as far as a busy
+        machine can tell, else all.
+        """
+        left = [record for record in self.records if record.candidate.network not in busy]
+        begun = [r for r in left if self.maker.folder(r.candidate.network).exists()]
+        ranking = Ranking(limits=self.limits, prefer=self.maker.config.prefer)
+        in_reach = [record for record in left if not ranking.out_of_reach(record)]
+        return [record.candidate for record in begun or in_reach or left]
+
+    def _try(self, proposal: Proposal) -> None:
+        network = proposal.candidate.network
+        with claimed(self.maker.folder(network)) as mine:
+            if not mine:  # another worker was faster
+                self.trials.drop(proposal.trial.number)
+                return
+            say(f"short training of {network.name}")
+            began = time.monotonic()
+            self._make_student(network)
+            result = {"variants": self._prove(network), "seconds": time.monotonic() - began}
+            write_text(self.maker.folder(network) / RESULT_FILE, to_json(result))
+        self._take(network, result)
+        record = next(r for r in self.records if r.candidate == proposal.candidate)
+        if record.accuracy:
+            self.trials.finish(proposal, *self._result(record))
+        else:
+            self.trials.drop(proposal.trial.number)
+
+    def _make_student(self, network: NetworkChoice) -> None:
+        """Let no two workers distil the same student: the second waits until it is there."""
+        student = network.student
+        if student != network:
+            with claimed(self.maker.folder(student), wait=True):
+                self.maker.checkpoint(student)
+
+    def _prove(self, network: NetworkChoice) -> dict[str, Any]:
+        """Return accuracy by precision; one engine speaks for all, the decisions are the same."""
+        found: dict[str, Any] = {}
+        for record in self.records:
+            candidate = record.candidate
+            if candidate.network != network or "facts" in found.get(candidate.precision, {}):
+                continue
+            try:
+                folder = self.maker.artifact(candidate)
+            except (ParityError, CommandError) as error:
+                found[candidate.precision] = {"failure": str(error)}
+                continue
+            facts = to_facts(self.measure(folder))
+            found[candidate.precision] = {"facts": facts_to_object(facts)}
+        return found
+
+    def _take(self, network: NetworkChoice, result: Mapping[str, Any]) -> None:
+        for record in self.records:
+            if record.candidate.network == network:
+                found = result["variants"].get(record.candidate.precision, {})
+                record.accuracy = facts_from_object(found.get("facts", ()))
+                record.failure = found.get("failure", "")
+
+    def _result(self, record: Record) -> tuple[tuple[float, float], dict[str, float]]:
+        exact, latency = record.value("accuracy.exact"), record.latency_ms
+        assert exact is not None  # every schema has heads
+        assert latency is not None  # it was screened
+        missing = shortfalls(self.limits, record.values())
+        return (exact, latency), {str(limit): value for limit, value in missing.items()}
+
+    def _forget_the_dead(self) -> None:
+        """End the trials of workers that are gone: nobody holds their networks."""
+        for number, candidate in self.trials.running().items():
+            with claimed(self.maker.folder(candidate.network)) as mine:
+                if mine:
+                    self.trials.drop(number)
+
+
+@contextmanager
+def claimed(folder: Path, *, wait: bool = False) -> Iterator[bool]:
+    """Hold a folder's lock; yields whether it was to be had.
+
+    The lock is the open file's, so it ends with the process, on network file systems too (Linux
+    passes ``flock`` on to NFS as a byte-range lock).
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -1,0 +1,1 @@
+"""What each layer costs each head: ``python -m compress.sensitivity CHECKPOINT --data A -o DIR``."""

@@ -1,0 +1,123 @@
+"""Training in INT8: from calibration to weights and steps that expect to be rounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+import train.loop
+from compress.distill.distillation import DistillationConfig
+from compress.quantize.cli import QuantizeConfig, quantize
+from compress.quantize.int8_speed import score_on
+from compress.quantize.qat import QatConfig
+from runtime.errors import ConfigError
+from tests.slimming import SPEC, tiny_config, tiny_network, write_checkpoint
+from tests.training import NO_CHANGES
+from train.checkpoint import Checkpoint, load_checkpoint
+from train.data import load_crops
+from train.scoring import score
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def options(source: Path, lamps: Path, output: Path, **changes: Any) -> QuantizeConfig:
+    settings: dict[str, Any] = {
+        "steps": 16,
+        "data": (lamps / "train",),
+        "batch": 16,
+        "validate_every": 8,
+        "lr": 3e-3,
+        "augment": NO_CHANGES,
+        "teacher": (source,),
+        "distill": DistillationConfig(weight=0.1),
+    }
+    return QuantizeConfig(
+        checkpoint=source,
+        calibration=(lamps / "train",),
+        validation=(lamps / "val",),
+        output=output,
+        samples=64,
+        max_drop=1.0,
+        engine="onnxruntime",
+        qat=QatConfig(**{**settings, **changes}),
+    )
+
+
+@pytest.fixture(scope="module")
+def source(lamps: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A narrow network with BatchNorms that are anything but neutral; its answers are random."""
+    folder = tmp_path_factory.mktemp("source") / "checkpoint"
+    return write_checkpoint(folder, tiny_network(width=8), tiny_config(width=8)).folder
+
+
+@pytest.fixture(scope="module")
+def trained(source: Path, lamps: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    return quantize(options(source, lamps, tmp_path_factory.mktemp("trained") / "int8"))
+
+
+def test_the_network_learns_through_its_roundings(trained: Checkpoint, source: Path) -> None:
+    report = trained.metrics["quantize"]
+    losses = [row["validation_loss"] for row in report["history"]]
+    assert len(losses) == 2
+    assert losses[-1] < losses[0]
+    assert not trained.folder.with_name("int8.run").exists()
+    inputs = trained.lineage["quantize"]["inputs"]
+    assert set(inputs) == {"checkpoint", "calibration", "data", "validation", "teacher"}
+    assert inputs["teacher"] == load_checkpoint(source).digest
+
+
+def test_graph_and_float_weights_are_one_network(trained: Checkpoint, lamps: Path) -> None:
+    crops = load_crops([lamps / "val"], trained.schema, SPEC)
+    expected = score(trained.build(), crops)
+    found = score_on("onnxruntime", onnx.load(trained.graph), trained.schema, SPEC, crops)
+    for name, logits in found.items():
+        # Rounding apart: the INT8 graph does what the checkpoint's own weights do in float.
+        assert np.corrcoef(logits.ravel(), expected[name].ravel())[0, 1] > 0.99
+    assert trained.operating.fitted_on is not None
+
+
+def test_an_interrupted_training_ends_with_the_same_decisions(
+    trained: Checkpoint, source: Path, lamps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = train.loop.training_batches
+
+    def stopped(*arguments: Any, **named: Any) -> Iterator[Any]:
+        for number, batch in enumerate(batches(*arguments, **named)):
+            if number == 10:
+                raise KeyboardInterrupt
+            yield batch
+
+    config = options(source, lamps, tmp_path / "int8")
+    with monkeypatch.context() as patch:
+        patch.setattr(train.loop, "training_batches", stopped)
+        patch.setattr(train.loop, "_SAVE_EVERY_S", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            quantize(config)
+    assert (tmp_path / "int8.run").exists()
+    assert not (tmp_path / "int8").exists()
+    again = quantize(config)
+    assert again.digest == trained.digest
+    assert again.graph.read_bytes() == trained.graph.read_bytes()
+
+
+@pytest.mark.parametrize("wrong", [{"steps": -1}, {"steps": 5}])
+def test_steps_need_data(wrong: dict[str, int]) -> None:
+    with pytest.raises(ConfigError, match="needs steps >= 0 and, with steps, training lists"):
+        QatConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_flags_that_people_type(source: Path, lamps: Path) -> None:
+    import tyro
+
+    words: Sequence[str] = (
+        f"{source} --calibration {lamps}/train --validation {lamps}/val --output x "
+        f"--qat-steps 7 --data {lamps}/train --teacher {source} --max-drops side=0.5"
+    ).split()
+    config = tyro.cli(QuantizeConfig, args=words)
+    assert (config.qat.steps, config.qat.teacher) == (7, (source,))
+    assert config.max_drops == {"side": 0.5}
