@@ -1,1 +1,1 @@
-"""What each layer costs each head: ``python -m compress.sensitivity CHECKPOINT --data A -o DIR``."""
+"""What each layer costs each head: ``python -m compress.sensitivity CHECKPOINT --data A``."""
