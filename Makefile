@@ -79,14 +79,14 @@ real: $(REAL)/scoreboard/scoreboard.md ## the whole chain on real plates (DATA=f
 	cat $(RESULTS)/scoreboard.md
 
 $(REAL)/synth/labels.tsv: | $(READY)
-	$(RUN) train.synth cn-plate -n 60000 --seed 1 -o $(REAL)/synth
+	$(RUN) train.synth cn-plate -n 40000 --seed 11 -o $(REAL)/synth
 $(REAL)/base/checkpoint.json: | $(REAL)/synth/labels.tsv
 	$(RUN) train.fit cn-plate --data $(REAL)/synth $(TRAIN) --repeats 1 15 20 --validation $(VALID) \
 	    --output $(REAL)/base
 $(REAL)/slim/checkpoint.json: | $(REAL)/base/checkpoint.json
 	$(RUN) compress.slim $(REAL)/base --data $(REAL)/synth $(TRAIN) --repeats 1 15 20 \
-	    --validation $(VALID) --target 0.7 --sparse-steps 1200 --tune-steps 4000 \
-	    --output $(REAL)/slim
+	    --validation $(VALID) --target 0.85 --sparse-steps 1500 --tune-steps 4500 \
+	    --teacher $(REAL)/base --output $(REAL)/slim
 $(REAL)/int8/checkpoint.json: | $(REAL)/slim/checkpoint.json
 	$(RUN) compress.quantize $(REAL)/slim --calibration $(TRAIN) --validation $(VALID) \
 	    --output $(REAL)/int8

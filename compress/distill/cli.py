@@ -210,7 +210,3 @@ def _work(config: DistillConfig) -> int:
         folder = checkpoint.folder
         print(f"wrote {folder}; next: python -m compress.quantize {folder} --help")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

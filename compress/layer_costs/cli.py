@@ -85,7 +85,3 @@ def _work(config: LayerCostsConfig) -> int:
         f"--costs {config.output} --speedup 2 --help"
     )
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -273,7 +273,3 @@ def _work(config: QuantizeConfig) -> int:
     checkpoint = quantize(config)
     print(f"wrote {checkpoint.folder}; next: python -m export.openvino {checkpoint.folder} --help")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

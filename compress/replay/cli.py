@@ -210,7 +210,3 @@ def _work(config: ReplayConfig) -> int:
             f"wrote {checkpoint.folder}; next: python -m train.evaluate {checkpoint.folder} --help"
         )
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

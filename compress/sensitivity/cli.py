@@ -284,7 +284,3 @@ def _work(config: SensitivityConfig) -> int:
         show_table(title, sensitivity_rows(report, kind))
     print(f"wrote {config.output}")
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -346,7 +346,3 @@ def _work(config: SlimConfig) -> int:
         f"wrote {checkpoint.folder}; next: python -m compress.quantize {checkpoint.folder} --help"
     )
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -101,7 +101,7 @@ def test_the_command_lines_say_what_is_run(
     for line, step in zip(lines, steps, strict=True):
         seen: list[object] = []
         work = "fit" if step.name == "fit" else "distill"
-        module = train.fit if step.name == "fit" else compress.distill
+        module = train.fit if step.name == "fit" else compress.distill.cli
         monkeypatch.setattr(
             module, work, lambda config, seen=seen: seen.append(config) or chain.last
         )
