@@ -8,19 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 from benchmarks.command import say
 from runtime.errors import CheckpointError, ConfigError
 from train.augment import AugmentConfig
-from train.checkpoint import Checkpoint
+from train.checkpoint import Checkpoint, load_checkpoint
 from train.losses import LossConfig
 from train.mixing import MixingConfig
 from train.recorded import from_plain
 from train.sampling import SamplingConfig
 
-__all__ = ["training_of"]
+__all__ = ["trained_as_before", "training_of"]
 
+
+class StartsFromCheckpoint(Protocol):
+    """A config dataclass that names the checkpoint to go on from."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Its folder."""
+
+
+ConfigT = TypeVar("ConfigT", bound=StartsFromCheckpoint)
 _PARTS: Final[Mapping[str, type]] = {
     "sampling": SamplingConfig,
     "augment": AugmentConfig,
@@ -50,6 +64,11 @@ def training_of(checkpoint: Checkpoint) -> dict[str, Any]:
             f"the defaults count for {', '.join(foreign)}"
         )
     return found
+
+
+def trained_as_before(config: ConfigT) -> ConfigT:
+    """Return ``config`` with the augmentation, mixing, sampling and loss of its ``checkpoint``."""
+    return replace(config, **training_of(load_checkpoint(config.checkpoint)))
 
 
 def _loop(entry: object) -> Mapping[str, Any] | None:

@@ -16,7 +16,7 @@ from benchmarks.scenarios import Comparison, Query, compare_interleaved
 from runtime.engine_imports import import_onnxruntime, import_openvino, openvino_core
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema
-from runtime.session import Session, SessionOptions
+from train.engines import open_graph_file
 from train.graph import write_graph
 from train.network import Network
 
@@ -25,18 +25,6 @@ __all__ = ["ENGINES", "fastest_ms", "open_graph", "require_engine", "time_networ
 Values = npt.NDArray[np.float32]
 _ERRORS_ONLY: Final = 3
 _FASTEST: Final = 0.1
-
-
-def _onnx_session(path: Path, schema: Schema, spec: InputSpec) -> Session:
-    from runtime.session_onnx import OnnxSession
-
-    return OnnxSession(path, schema, spec, SessionOptions())
-
-
-def _openvino_session(path: Path, schema: Schema, spec: InputSpec) -> Session:
-    from runtime.session_openvino import OpenVinoSession
-
-    return OpenVinoSession(path, schema, spec, SessionOptions(), "fp32")
 
 
 def _onnx_graph(graph: bytes, values: Values) -> Query:
@@ -62,10 +50,6 @@ def _openvino_graph(graph: bytes, values: Values) -> Query:
     return infer
 
 
-_SESSIONS: Final[Mapping[str, Callable[[Path, Schema, InputSpec], Session]]] = {
-    "onnxruntime": _onnx_session,
-    "openvino": _openvino_session,
-}
 _GRAPHS: Final[Mapping[str, Callable[[bytes, Values], Query]]] = {
     "onnxruntime": _onnx_graph,
     "openvino": _openvino_graph,
@@ -74,7 +58,7 @@ _IMPORTS: Final[Mapping[str, Callable[[], Any]]] = {
     "onnxruntime": import_onnxruntime,
     "openvino": import_openvino,
 }
-ENGINES: Final = tuple(_SESSIONS)
+ENGINES: Final = tuple(_GRAPHS)
 
 
 def require_engine(engine: str) -> None:
@@ -126,7 +110,7 @@ def time_networks(
         for index, (name, network) in enumerate(networks.items()):
             path = scratch / f"{index}.onnx"
             write_graph(network, schema, spec, path)
-            session = _SESSIONS[engine](path, schema, spec)
+            session = open_graph_file(engine, path, schema, spec, "fp32")
             stack.callback(session.close)
             queries[name] = partial(session.run, image)
         return compare_interleaved(queries, rounds=rounds, block_s=block_s)

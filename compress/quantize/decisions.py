@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -91,15 +92,13 @@ class Decisions:
             path = Path(scratch) / "graph.onnx"
             onnx.save(self.graph(names), path)
             options = SessionOptions(threads=torch.get_num_threads())
-            return score_session(OnnxSession(path, self.schema, self.spec, options), crops)
+            with closing(OnnxSession(path, self.schema, self.spec, options)) as session:
+                return score_session(session, crops)
 
 
 def score_session(session: Session, crops: CropSet | Images) -> Logits:
-    """Score all crops in order, close the session, and return head name to (N, K)."""
-    try:
-        parts = [session.run(images) for images in _batches(crops)]
-    finally:
-        session.close()
+    """Score all crops in order and return head name to (N, K)."""
+    parts = [session.run(images) for images in _batches(crops)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

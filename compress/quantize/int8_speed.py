@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -16,10 +16,9 @@ from benchmarks.scenarios import Comparison, compare_interleaved
 from runtime.arrays import Images, Logits
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema
-from runtime.session import Session, SessionOptions
-from runtime.session_onnx import OnnxSession
-from runtime.session_openvino import OpenVinoSession
+from runtime.session import Session
 from train.data import CropSet
+from train.engines import open_graph_file
 from train.requantise import adapt_to
 
 from .decisions import score_session
@@ -78,10 +77,7 @@ def _open(model: Any, engine: str, path: Path, schema: Schema, spec: InputSpec) 
     copy = deepcopy(model)
     adapt_to(engine, copy)
     onnx.save(copy, path)
-    options = SessionOptions(threads=1)
-    if engine == "openvino":
-        return OpenVinoSession(path, schema, spec, options, "int8")
-    return OnnxSession(path, schema, spec, options)
+    return open_graph_file(engine, path, schema, spec, "int8")
 
 
 def score_on(
@@ -101,7 +97,8 @@ def score_on(
     """
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "int8.onnx"
-        return score_session(_open(model, engine, path, schema, spec), crops)
+        with closing(_open(model, engine, path, schema, spec)) as session:
+            return score_session(session, crops)
 
 
 def compare_speed(

@@ -7,12 +7,10 @@ limit, but not all are proven on this much data or on a machine this busy.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from benchmarks.command import run_command, say
-from compress.inheritance import training_of
-from train.checkpoint import load_checkpoint
+from compress.inheritance import trained_as_before
 
 from .config import SearchConfig
 from .search import search
@@ -24,12 +22,7 @@ PROG: Final = "python -m compress.search"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    return run_command(argv, SearchConfig, _work, prog=PROG, defaults=_trained_as_before)
-
-
-def _trained_as_before(config: SearchConfig) -> SearchConfig:
-    """Return ``config`` with the checkpoint's own augmentation, mixing, sampling and loss."""
-    return replace(config, **training_of(load_checkpoint(config.checkpoint)))
+    return run_command(argv, SearchConfig, _work, prog=PROG, defaults=trained_as_before)
 
 
 def _work(config: SearchConfig) -> int:

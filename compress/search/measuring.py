@@ -35,6 +35,7 @@ from compress.quantize.decisions import score_session
 from runtime.errors import ConfigError
 from train.checkpoint import Checkpoint
 from train.data import CropSet
+from train.engines import one_thread, run_eager
 from train.network import Network
 from train.scoring import score
 
@@ -93,17 +94,8 @@ class Reference:
     def timed(self) -> Iterator[Query]:
         """Yield a query as ``speedup`` limits mean it: one crop, eager, FP32, one thread."""
         image = torch.from_numpy(self.crops.images_at(np.zeros(1, np.int64)))
-
-        def query() -> object:
-            with torch.inference_mode():
-                return self.network(image)
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield query
-        finally:
-            torch.set_num_threads(threads)
+        with one_thread():
+            yield partial(run_eager, self.network, image)
 
 
 def fastest(query: Query) -> tuple[float, bool]:

@@ -22,7 +22,7 @@ from benchmarks.operating_point import fit_operating_point
 from benchmarks.report import show_table
 from compress.distill.distillation import Distillation
 from compress.distill.teachers import Teacher, load_teachers, teacher_digests
-from compress.inheritance import training_of
+from compress.inheritance import trained_as_before
 from compress.layer_costs.engine_timing import time_networks
 from runtime.errors import DataError
 from runtime.staging import check_free
@@ -325,12 +325,7 @@ def _write(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    return run_command(argv, SlimConfig, _work, prog=PROG, defaults=_trained_as_before)
-
-
-def _trained_as_before(config: SlimConfig) -> SlimConfig:
-    """Return ``config`` with the checkpoint's own augmentation, mixing, sampling and loss."""
-    return replace(config, **training_of(load_checkpoint(config.checkpoint)))
+    return run_command(argv, SlimConfig, _work, prog=PROG, defaults=trained_as_before)
 
 
 def _work(config: SlimConfig) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import isnan
 from typing import Any
 
@@ -13,6 +14,7 @@ from benchmarks.report import Rows
 from benchmarks.scenarios import Comparison, compare_interleaved
 from runtime.preprocess import InputSpec
 from train.cost import count_macs, count_parameters
+from train.engines import one_thread, run_eager
 from train.network import Network
 from train.scoring import Evaluation
 
@@ -56,17 +58,11 @@ def measure_eager_latency(before: Network, after: Network, spec: InputSpec) -> C
     """
     image = torch.randint(0, 256, (1, *spec.shape), dtype=torch.uint8)
 
-    def query(network: Network) -> object:
-        with torch.inference_mode():
-            return network(image)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        before.eval(), after.eval()
-        return compare_interleaved({"before": lambda: query(before), "after": lambda: query(after)})
-    finally:
-        torch.set_num_threads(threads)
+    networks = {"before": before.eval(), "after": after.eval()}
+    with one_thread():
+        return compare_interleaved(
+            {name: partial(run_eager, network, image) for name, network in networks.items()}
+        )
 
 
 def comparison_rows(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import numpy as np
 import torch
@@ -22,8 +22,9 @@ from benchmarks.scenarios import Comparison, Query, compare_interleaved
 from runtime.errors import EngineUnavailableError, MissingExtraError
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema, load_schema
-from runtime.session import Session, SessionOptions
+from runtime.session import Session
 from train.cost import CostModel, count_parameters
+from train.engines import one_thread, open_graph_file, run_eager
 from train.graph import write_graph
 from train.network import Network, NetworkConfig, build, channel_plan
 
@@ -101,10 +102,10 @@ def _time(
     image = np.random.default_rng(0).integers(0, 256, (1, *spec.shape)).astype(np.uint8)
     queries: dict[str, Query] = {}
     with ExitStack() as stack:
-        stack.enter_context(_one_thread())
+        stack.enter_context(one_thread())
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for index, (name, network) in enumerate(networks.items()):
-            queries[_key(name, EAGER)] = partial(_run_eager, network, torch.from_numpy(image))
+            queries[_key(name, EAGER)] = partial(run_eager, network, torch.from_numpy(image))
             graph = scratch / f"{index}.onnx"
             for engine, session in _sessions(network, schema, spec, graph).items():
                 stack.callback(session.close)
@@ -116,37 +117,18 @@ def _key(name: str, engine: str) -> str:
     return f"{name} in {engine}"
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _run_eager(network: Network, image: torch.Tensor) -> Any:
-    with torch.inference_mode():
-        return network(image)
-
-
 def _sessions(
     network: Network, schema: Schema, spec: InputSpec, graph: Path
 ) -> Mapping[str, Session]:
     """Return engine name to session, for those whose packages are installed."""
-    from runtime.session_onnx import OnnxSession
-    from runtime.session_openvino import OpenVinoSession
-
     try:
         write_graph(network, schema, spec, graph)
     except MissingExtraError as error:
         say(f"torch only: {error}")
         return {}
-    options = SessionOptions(threads=1)
     openers: Mapping[str, Callable[[], Session]] = {
-        "ONNX Runtime": partial(OnnxSession, graph, schema, spec, options),
-        "OpenVINO": partial(OpenVinoSession, graph, schema, spec, options, "fp32"),
+        "ONNX Runtime": partial(open_graph_file, "onnxruntime", graph, schema, spec, "fp32"),
+        "OpenVINO": partial(open_graph_file, "openvino", graph, schema, spec, "fp32"),
     }
     opened = {engine: _opened(engine, opener) for engine, opener in openers.items()}
     return {engine: session for engine, session in opened.items() if session is not None}
