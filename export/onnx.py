@@ -9,9 +9,9 @@ from typing import Final
 from runtime.engine_imports import import_onnxruntime
 from train.requantise import adapt_to
 
-from .artifact import run_export
+from .artifact import Exporter, ExportSource, run_export
 
-__all__ = ["main"]
+__all__ = ["EXPORTER", "main"]
 
 ENGINE_FILE: Final = "model.onnx"
 
@@ -32,9 +32,16 @@ def write_onnx(graph: Path, folder: Path) -> Mapping[str, str]:
     return {"engine": f"onnxruntime {engine.__version__}", "onnx": onnx.__version__}
 
 
+def _write(source: ExportSource, folder: Path) -> Mapping[str, str]:
+    return write_onnx(source.graph, folder)
+
+
+EXPORTER: Final = Exporter(engine="onnx", engine_file=ENGINE_FILE, write=_write)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    return run_export(argv, engine="onnx", engine_file=ENGINE_FILE, write_engine=write_onnx)
+    return run_export(argv, EXPORTER)
 
 
 if __name__ == "__main__":

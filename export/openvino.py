@@ -10,9 +10,9 @@ from typing import Final
 from runtime.engine_imports import import_openvino
 from train.requantise import adapt_to
 
-from .artifact import run_export
+from .artifact import Exporter, ExportSource, run_export
 
-__all__ = ["main"]
+__all__ = ["EXPORTER", "main"]
 
 ENGINE_FILE: Final = "model.xml"
 
@@ -29,17 +29,24 @@ def write_openvino(graph: Path, folder: Path) -> Mapping[str, str]:
     model = onnx.load(graph)
     adapt_to("openvino", model)
     with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / "model.onnx"
-        onnx.save(model, source)
-        converted = openvino.convert_model(source)
+        adapted = Path(scratch) / "model.onnx"
+        onnx.save(model, adapted)
+        converted = openvino.convert_model(adapted)
     # Weights stay as they were decided: FP16 storage would be a second precision.
     openvino.save_model(converted, folder / ENGINE_FILE, compress_to_fp16=False)
     return {"engine": f"openvino {openvino.__version__}", "onnx": onnx.__version__}
 
 
+def _write(source: ExportSource, folder: Path) -> Mapping[str, str]:
+    return write_openvino(source.graph, folder)
+
+
+EXPORTER: Final = Exporter(engine="openvino", engine_file=ENGINE_FILE, write=_write)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    return run_export(argv, engine="openvino", engine_file=ENGINE_FILE, write_engine=write_openvino)
+    return run_export(argv, EXPORTER)
 
 
 if __name__ == "__main__":

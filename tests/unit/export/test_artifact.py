@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 
 import export.artifact
-from export.artifact import ExportConfig, export_artifact
+import export.proof
+from export.artifact import ExportConfig, Exporter, ExportSource, export_artifact
 from export.parity import GateConfig
 from runtime.arrays import Images, Logits
-from runtime.errors import DataError, EngineError, ParityError
+from runtime.errors import ConfigError, DataError, EngineError, ParityError
 from runtime.manifest import Manifest
 from runtime.reader import Reader
 from tests.slimming import write_lamps
@@ -58,12 +60,12 @@ def export_it(
         def write_graph(_: object, __: object, ___: object, path: Path) -> None:
             path.write_bytes(b"graph")
 
-        def write_engine(graph: Path, folder: Path) -> Mapping[str, str]:
-            assert graph.read_bytes() == b"graph"
+        def write_engine(source: ExportSource, folder: Path) -> Mapping[str, str]:
+            assert source.graph.read_bytes() == b"graph"
             (folder / "model.bin").write_bytes(b"engine")
             return {"engine": "pretended 1.0"}
 
-        monkeypatch.setattr(export.artifact, "open_session", open_session)
+        monkeypatch.setattr(export.proof, "open_session", open_session)
         monkeypatch.setattr(export.artifact, "write_graph", write_graph)
         settings = {
             "checkpoint": lamps_checkpoint,
@@ -73,9 +75,13 @@ def export_it(
         writer = more.pop("write_engine", write_engine)
         config = ExportConfig(**(settings | more))
         try:
-            return export_artifact(
-                config, engine="onnx", engine_file="model.bin", write_engine=writer
+            exporter = Exporter(
+                engine="onnx",
+                engine_file="model.bin",
+                write=writer,
+                precisions=("fp32", "fp16", "int8"),
             )
+            return export_artifact(config, exporter)
         finally:
             assert all(session.closed for session in sessions)
 
@@ -204,3 +210,30 @@ def test_the_reader_does_not_take_it_for_a_real_engine(
     export_it()
     with pytest.raises(EngineError):
         Reader.open(tmp_path / "out")
+
+
+def test_half_precision_of_a_float_checkpoint(export_it: Callable[..., Manifest]) -> None:
+    manifest = export_it(precision="fp16")
+    assert manifest.precision == "fp16"
+    assert manifest.id.startswith("derived-fp16-onnx-")
+
+
+def test_a_precision_that_the_engine_has_not_is_refused(
+    export_it: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"builds engines in fp32, fp16, int8, asked for bf16"):
+        export_it(precision="bf16")
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_decisions_cannot_become_another_precision(
+    export_it: Callable[..., Manifest], lamps_checkpoint: Path, tmp_path: Path
+) -> None:
+    exporter = Exporter(engine="onnx", engine_file="x", write=lambda _, __: {})
+    quantised = replace(load_checkpoint(lamps_checkpoint), quantised=True)
+    config = ExportConfig(
+        checkpoint=lamps_checkpoint, validation=(), output=tmp_path / "out", precision="fp32"
+    )
+    assert exporter.precision(replace(config, precision="auto"), quantised) == "int8"
+    with pytest.raises(ConfigError, match="holds INT8 decisions, asked for --precision fp32"):
+        exporter.precision(config, quantised)
