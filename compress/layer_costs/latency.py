@@ -62,7 +62,7 @@ class TimedLayer:
 def layers_of(network: Network, spec: InputSpec) -> list[TimedLayer]:
     """Return all convolutions and linear layers in the order in which they run.
 
-    Heads that look at the same are one linear layer, as in the exported graph.
+    All heads are one linear layer, as in the exported graph.
     """
     seen: list[TimedLayer] = []
 
@@ -88,10 +88,16 @@ def layers_of(network: Network, spec: InputSpec) -> list[TimedLayer]:
     finally:
         for hook in hooks:
             hook.remove()
-    if isinstance(network.heads.pool, Attention):
-        return seen
     heads = [layer for layer in seen if layer.name.startswith(f"{_HEADS}.")]
-    fused = replace(heads[0], name=_HEADS, writes=tuple(layer.name for layer in heads))
+    # Where every head looks at something of its own, the one layer answers for all of them.
+    looks = len(heads) if isinstance(network.heads.pool, Attention) else 1
+    fused = replace(
+        heads[0],
+        name=_HEADS,
+        shape=replace(heads[0].shape, height=looks),
+        writes=tuple(layer.name for layer in heads),
+        positions=looks,
+    )
     return [*(layer for layer in seen if layer not in heads), fused]
 
 

@@ -18,6 +18,7 @@ from tests.slimming import SPEC, tiny_config, tiny_network, write_checkpoint
 from tests.unit.train.backbones.tiny import tiny_backbone_network
 from train.backbones import BACKBONES
 from train.cost import CostModel
+from train.heads import FusedHeads
 from train.network import Network, channel_plan
 
 
@@ -42,9 +43,15 @@ def test_layers_have_the_weights_and_values_of_the_network(name: str) -> None:
     assert tied == {n for n, c in plan.items() if 1 < c.groups >= c.inputs // c.groups}
 
 
-def test_heads_that_look_elsewhere_stay_apart() -> None:
-    names = [layer.name for layer in layers_of(tiny_network("attention"), SPEC)]
-    assert names[-3:] == ["heads.pool.score", "heads.linear.colour", "heads.linear.side"]
+def test_heads_that_look_elsewhere_are_one_layer_over_as_many_rows() -> None:
+    network = tiny_network("attention")
+    *_, score, heads = layers_of(network, SPEC)
+    assert score.name == "heads.pool.score"
+    assert heads.writes == ("heads.linear.colour", "heads.linear.side")
+    assert (heads.shape.kind, heads.shape.height, heads.positions) == ("linear", 2, 2)
+    plan = channel_plan(network)
+    answers = FusedHeads(network.heads).fused
+    assert heads.channels(plan) == (answers.in_features, answers.out_features)
 
 
 def test_without_a_fit_costs_are_added_up() -> None:
