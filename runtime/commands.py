@@ -21,6 +21,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "train.speed": "training throughput against a plain loop",
     "train.study": "compare settings over several seeds",
     "compress.slim": "remove channels and train on",
+    "compress.peers": "the same as torch-pruning would, for comparisons",
+    "compress.peers.curves": "accuracy over what was removed, for all ways of a study",
     "compress.layer_costs": "time a network's layers, for slimming to milliseconds",
     "compress.distill": "teach a student",
     "compress.replay": "repeat a checkpoint's chain",

@@ -8,7 +8,7 @@ remove their channels, measure the statistics anew, train on.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -39,14 +39,17 @@ from .config import SlimConfig
 from .latency_goal import LatencyGoal
 from .loss_curves import loss_curves
 from .pictures import draw_scales
-from .pruning import ChannelChooser, prune
+from .pruning import ChannelChooser, PruningGoal, mended, prune
 from .recovery import training_images
 from .selection import Scores
 from .sparsity import ScaleShrinker, total_rate
 from .surgery import ChannelGroup
 from .verdict import foreseen, latency_verdict
 
-__all__ = ["SlimConfig", "main", "slim"]
+__all__ = ["Cut", "SlimConfig", "main", "slim"]
+
+Cut = Callable[[Network, Checkpoint, PruningGoal], Network]
+"""(network, its checkpoint, what is to go) to a smaller network of the same schema."""
 
 PROG: Final = "python -m compress.slim"
 _STATISTICS_BATCHES: Final = 50
@@ -65,6 +68,8 @@ class _Bench:
     crops: CropSet
     validation: CropSet
     run: Path
+    peer: Cut | None
+    """Cuts in place of ``chooser``."""
 
     def train(
         self,
@@ -103,8 +108,12 @@ class _Bench:
         )
 
 
-def slim(config: SlimConfig) -> Checkpoint:
+def slim(config: SlimConfig, peer: Cut | None = None) -> Checkpoint:
     """Slim as ``config`` says and write a checkpoint.
+
+    Args:
+        config: What to slim, and how.
+        peer: Cuts the network instead, all around staying the same, for comparisons.
 
     Raises:
         HeadlightError: bad options, data, or an unfinished run of other settings.
@@ -113,7 +122,7 @@ def slim(config: SlimConfig) -> Checkpoint:
     check_free(config.output, overwrite=config.overwrite)
     check_matplotlib()
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    bench = _open(config)
+    bench = _open(config, peer)
     source, original = bench.source, bench.source.build()
     before = Side.of(original, source.input, bench.evaluate(original))
     say(f"before: {before.parameters:,} parameters, validation exact {before.exact:.4f}")
@@ -144,7 +153,7 @@ def slim(config: SlimConfig) -> Checkpoint:
     return checkpoint
 
 
-def _open(config: SlimConfig) -> _Bench:
+def _open(config: SlimConfig, peer: Cut | None) -> _Bench:
     source = load_checkpoint(config.checkpoint)
     teachers = load_teachers(config.teacher, source.schema, source.input)
     try:
@@ -181,7 +190,7 @@ def _open(config: SlimConfig) -> _Bench:
         latency=latency.predict if latency else None,
         curves=curves,
     )
-    bench = _Bench(config, source, chooser, latency, teachers, crops, validation, run)
+    bench = _Bench(config, source, chooser, latency, teachers, crops, validation, run, peer)
     bench.guidance(source.build())  # fails now, not after the sparsity training
     return bench
 
@@ -229,28 +238,44 @@ class _Shrunk:
 def _shrink(bench: _Bench, network: Network) -> _Shrunk:
     """Remove channels and train on, in as many rounds as asked for."""
     config, chooser = bench.config, bench.chooser
-    whole = {group.name: group.width for group in chooser.groups}
-    left = dict(whole)
+    whole = {group.name: group for group in chooser.groups}
     images, goal = bench.images(_STATISTICS_BATCHES), chooser.goal
     pruned, history = list[float](), list[Mapping[str, Any]]()
     for number in range(1, config.rounds + 1):
         if number > 1:
             chooser = chooser.following(network, bench.source)
         chooser = replace(chooser, goal=goal.after(number, config.rounds))
-        if bench.latency is not None and number == config.rounds:
-            removed = bench.latency.choose(chooser, network, bench.source, bench.run)
-        else:
-            removed = chooser.choose(network)
-        left |= {group.name: group.width - len(removed[group.name]) for group in chooser.groups}
-        network = prune(network, bench.source, chooser.groups, removed, images)
+        network = _cut(bench, chooser, network, images, last=number == config.rounds)
         evaluation = bench.evaluate(network)
         pruned.append(evaluation.exact)
         say(f"pruned, statistics measured anew: validation exact {evaluation.exact:.4f}")
         steps = config.sparse_steps + config.tune_steps * (number - 1) // config.rounds
         evaluation, rows = _tune(bench, network, evaluation, number)
         history += [{**row, "step": row["step"] + steps} for row in rows]
-    widths = {name: (width, left[name]) for name, width in whole.items()}
+    plan = channel_plan(network)
+    widths = {
+        name: (group.width, plan[name].outputs // group.channels) for name, group in whole.items()
+    }
     return _Shrunk(network, evaluation, widths, pruned, history)
+
+
+def _cut(
+    bench: _Bench,
+    chooser: ChannelChooser,
+    network: Network,
+    images: Sequence[Tensor],
+    *,
+    last: bool,
+) -> Network:
+    """Return the network of a round without the channels that are to go."""
+    source = bench.source
+    if bench.peer is not None:
+        return mended(bench.peer(network, source, chooser.goal), network, images)
+    if bench.latency is not None and last:
+        removed = bench.latency.choose(chooser, network, source, bench.run)
+    else:
+        removed = chooser.choose(network)
+    return prune(network, source, chooser.groups, removed, images)
 
 
 def _tune(
@@ -316,7 +341,9 @@ def _write(
         metrics=metrics,
         lineage={
             **source.lineage,
-            step_name(source.lineage, "slim"): lineage_entry(config, inputs),
+            step_name(source.lineage, "peer" if bench.peer else "slim"): lineage_entry(
+                config, inputs
+            ),
         },
         extra_files=pictures,
         overwrite=config.overwrite,

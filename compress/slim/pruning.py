@@ -29,7 +29,7 @@ from .surgery import (
     surgery_error,
 )
 
-__all__ = ["COSTS", "ChannelChooser", "PruningGoal", "prune", "smaller_network"]
+__all__ = ["COSTS", "ChannelChooser", "PruningGoal", "mended", "prune", "smaller_network"]
 
 COSTS = ("parameters", "macs", "latency")
 _CHECKED_CROPS = 8
@@ -226,6 +226,11 @@ def prune(
             f"the network without the removed channels differs by {error:.1e} of its largest logit "
             f"from the same network with these channels masked, at most {TOLERANCE:.0e} is rounding"
         )
+    return mended(smaller, network, images)
+
+
+def mended(smaller: Network, network: Network, images: Sequence[Tensor]) -> Network:
+    """Measure on ``images`` what cutting ``smaller`` out of ``network`` shifted; in place."""
     reestimate_statistics(smaller, images)
     match_mean_logits(smaller, images, mean_logits(network, images))
     return smaller

@@ -1,0 +1,120 @@
+"""Networks made smaller by torch-pruning's own pruners.
+
+Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from benchmarks.command import require_packages
+from compress.slim.pruning import smaller_network
+from compress.slim.selection import Limits
+from runtime.errors import ConfigError
+from train.checkpoint import Checkpoint
+from train.cost import CostModel
+from train.network import Network, channel_plan
+
+__all__ = ["PRUNERS", "cut_by"]
+
+PRUNERS: Final = ("bn-scale", "magnitude", "group-norm", "random")
+_STEPS: Final = 200
+
+
+def cut_by(
+    pruner: str, network: Network, source: Checkpoint, share: float, of: str, limits: Limits
+) -> Network:
+    """Return a smaller network, as ``pruner`` chooses, with at least ``share`` of a cost gone.
+
+    torch-pruning's own way to a cost (``progressive_pruning`` of its benchmarks): it removes
+    channels in many small steps until enough of the cost is gone.
+
+    Args:
+        pruner: ``bn-scale``: BatchNorm scales, as network slimming; ``magnitude``: the L2 norm of a
+            layer's filters; ``group-norm``: the L2 norm over all layers of a group, the paper's;
+            ``random``.
+        network: Of ``source``; keeps its channels.
+        source: Where its schema, input and config stand.
+        share: Share to remove, in (0, 1).
+        of: ``parameters`` or ``macs``.
+        limits: ``round_to`` and ``max_ratio``; torch-pruning has no least number of channels.
+
+    Raises:
+        ConfigError: an unknown pruner or cost, or a share that the pruner does not reach.
+        MissingExtraError: torch-pruning is not installed.
+    """
+    if pruner not in PRUNERS or of not in ("parameters", "macs"):
+        raise ConfigError(
+            f"pruner {pruner!r} of {of} is unknown; use one of {PRUNERS}, of parameters or macs"
+        )
+    model = CostModel.of(network, source.input)
+    cost = model.macs if of == "macs" else model.parameters
+    whole = cost(channel_plan(network))
+    cut = copy.deepcopy(network.eval())
+    removed = 0.0
+    for _ in _steps(pruner, cut, source, limits):
+        removed = 1 - cost(channel_plan(cut)) / whole
+        if removed >= share:
+            return _rebuilt(source, cut)
+    raise ConfigError(
+        f"pruner {pruner!r} removes {removed:.3f} of the {of} with --max-ratio {limits.max_ratio}, "
+        f"asked for {share:.3f}; lower the target or raise the ratio"
+    )
+
+
+def _rebuilt(source: Checkpoint, cut: Network) -> Network:
+    try:
+        return smaller_network(source, cut)
+    except (ConfigError, RuntimeError) as error:
+        raise ConfigError(
+            f"torch-pruning cut {source.folder} into what is no network of its kind any more: "
+            f"{error}; use compress.slim, or another --network.pool"
+        ) from error
+
+
+def _steps(pruner: str, cut: Network, source: Checkpoint, limits: Limits) -> Iterator[None]:
+    """Prune ``cut`` in place, a little before every item."""
+    require_packages("peers", "torch_pruning")
+    import torch_pruning
+
+    for parameter in cut.parameters():
+        parameter.requires_grad_(True)  # its graph is traced through autograd
+    with warnings.catch_warnings():
+        # It says how it takes parameters outside layers; what comes of it is checked.
+        warnings.filterwarnings("ignore", "Unwrapped parameters", UserWarning)
+        work = torch_pruning.pruner.BasePruner(
+            cut,
+            torch.zeros((1, *source.input.shape), dtype=torch.uint8),
+            importance=_importance(torch_pruning.pruner.importance, pruner),
+            global_pruning=True,
+            pruning_ratio=1.0,
+            max_pruning_ratio=limits.max_ratio,
+            iterative_steps=_STEPS,
+            round_to=limits.round_to,
+            ignored_layers=_answers(cut),
+            output_transform=lambda answers: list(answers.values()),
+        )
+    for _ in range(_STEPS):
+        work.step()
+        yield
+
+
+def _importance(kinds: Any, pruner: str) -> Any:
+    if pruner == "bn-scale":
+        return kinds.BNScaleImportance()
+    if pruner == "magnitude":
+        return kinds.MagnitudeImportance(p=2, group_reduction="first")
+    if pruner == "group-norm":
+        return kinds.GroupMagnitudeImportance(p=2)
+    return kinds.RandomImportance()
+
+
+def _answers(network: Network) -> list[nn.Module]:
+    """Return the layers whose outputs are answers, or are shared by all positions."""
+    return [layer for layer in network.heads.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]

@@ -1,0 +1,110 @@
+"""``python -m compress.peers`` and its curves, through their command lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from compress.peers.cli import main
+from compress.peers.curves import main as draw_curves
+from compress.peers.dependency_graph import cut_by
+from compress.slim.cli import main as slim
+from compress.slim.selection import Limits
+from runtime.errors import ConfigError
+from tests.slimming import tiny_config, tiny_network, write_checkpoint, write_lamps
+from train.checkpoint import load_checkpoint
+
+pytest.importorskip("torch_pruning", reason="torch-pruning is not installed")
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def arguments(place: Path, base: str, output: Path, *more: str) -> list[str]:
+    return [
+        str(place / base),
+        *("--data", str(place / "train"), "--validation", str(place / "train")),
+        *("--output", str(output), "--threads", "1", "--batch", "16", "--target-macs", "0.5"),
+        *("--sparse-steps", "0", "--tune-steps", "4", *more),
+    ]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of one seed: a network, slimmed by us and by torch-pruning."""
+    folder = tmp_path_factory.mktemp("peers")
+    write_checkpoint(folder / "base-s0", tiny_network(width=24), tiny_config(width=24))
+    write_lamps(folder / "train", 32, seed=0)
+    assert slim(arguments(folder, "base-s0", folder / "ours-s0")) == 0
+    more = ("--pruner", "group-norm")
+    assert main(arguments(folder, "base-s0", folder / "theirs-s0", *more)) == 0
+    exact = {"base": 0.9, "ours": 0.875, "theirs": 0.91}
+    runs = [
+        {"variant": name, "seed": 0, "lists": {"test": {"accuracy.exact": value}}}
+        for name, value in exact.items()
+    ]
+    record = {"title": "Lamps", "environment": {}, "runs": runs}
+    (folder / "study.json").write_text(json.dumps(record), encoding="utf-8")
+    return folder
+
+
+def test_a_peer_cuts_and_all_else_is_as_in_slim(study: Path) -> None:
+    ours, theirs = load_checkpoint(study / "ours-s0"), load_checkpoint(study / "theirs-s0")
+    assert list(theirs.lineage) == ["fit", "peer"]
+    assert theirs.lineage["peer"]["config"]["pruner"] == "group-norm"
+    assert theirs.lineage["peer"]["inputs"] == ours.lineage["slim"]["inputs"]
+    found = theirs.metrics["slim"]
+    assert found["after"]["macs"] <= 0.5 * found["before"]["macs"]
+    assert found["after"]["parameters"] == sum(p.numel() for p in theirs.build().parameters())
+    assert theirs.channels != ours.channels
+    for name, (before, after) in found["widths"].items():
+        assert theirs.channels is not None
+        assert after == theirs.channels[name].outputs <= before
+
+
+def test_the_curves_say_what_each_lost(study: Path, tmp_path: Path) -> None:
+    output = tmp_path / "curves"
+    assert draw_curves([str(study), "--output", str(output)]) == 0
+    record = json.loads((output / "curves.json").read_text(encoding="utf-8"))
+    lost = {each["method"]: each["points"]["test"] for each in record["networks"]}
+    assert lost == pytest.approx({"headlight": -0.025, "group-norm": 0.01})
+    assert all(each["macs_gone"] >= 0.5 for each in record["networks"])
+    assert (output / "curves.png").read_bytes().startswith(b"\x89PNG")
+    told = (output / "curves.md").read_text(encoding="utf-8")
+    assert "| 50% | headlight | 1 |" in " ".join(told.split())
+    assert "-2.50" in told
+    assert "+1.00" in told
+
+
+@pytest.mark.parametrize("pruner", ["bn-scale", "magnitude", "random"])
+def test_every_pruner_reaches_the_share(study: Path, tmp_path: Path, pruner: str) -> None:
+    output = tmp_path / "out"
+    more = ("--pruner", pruner, "--tune-steps", "0", "--target", "0.6")
+    words = [w for w in arguments(study, "base-s0", output) if w not in ("--target-macs", "0.5")]
+    assert main([*words, *more]) == 0
+    found = load_checkpoint(output).metrics["slim"]
+    assert found["after"]["parameters"] <= 0.4 * found["before"]["parameters"]
+
+
+def test_a_share_out_of_reach_is_refused(study: Path) -> None:
+    source = load_checkpoint(study / "base-s0")
+    with pytest.raises(ConfigError, match=r"'magnitude' removes 0\.\d+ of the macs with --max-rat"):
+        cut_by("magnitude", source.build(), source, 0.9, "macs", Limits(max_ratio=0.3))
+    with pytest.raises(ConfigError, match="pruner 'best' of macs is unknown"):
+        cut_by("best", source.build(), source, 0.5, "macs", Limits())
+
+
+def test_a_latency_is_not_torch_prunings(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [w for w in arguments(study, "base-s0", tmp_path) if w not in ("--target-macs", "0.5")]
+    assert main([*words, "--speedup", "2", "--engine", "openvino"]) == 1
+    assert "cannot aim at a latency" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_study_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert draw_curves([str(tmp_path), "--output", str(tmp_path / "out")]) == 1
+    assert "expected the folder of a finished" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
