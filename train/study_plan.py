@@ -19,10 +19,11 @@ A plan is a TOML file::
     start = "base"
     command = ["compress.slim", "{start}", "--data", "{data}/train.tsv", "--target", "0.7"]
 
-A variant that is a list adds its flags to ``train``; a table runs a command on another variant's
-checkpoint of the same seed. Commands of ``prepare`` run first, every time: they must see for
-themselves what is there already. ``{data}``, ``{output}``, ``{seed}`` and ``{start}`` are filled
-in; the study itself adds the seed of ``train.fit`` and ``--output``.
+A variant that is a list adds its flags to ``train``; a table runs a command of its own, with
+``start`` on another variant's checkpoint of the same seed. Commands of ``prepare`` run first, every
+time: they must see for themselves what is there already. ``{data}``, ``{output}``, ``{seed}`` and
+``{start}`` are filled in; the study itself adds ``--output`` and, where nothing is started from,
+``--loop.seed``.
 """
 
 from __future__ import annotations
@@ -155,11 +156,12 @@ def _variant(path: Path, name: str, named: Mapping[str, object], train: tuple[st
                 name=name, start=None, command=("train.fit", *train, *item.texts("flags"))
             )
     with StrictObject(value, where, ConfigError) as item:
-        variant = Variant(name=name, start=item.text("start"), command=item.texts("command"))
+        start, command = item.optional_text("start"), item.texts("command")
+        variant = Variant(name=name, start=start, command=command)
     before = list(named)[: list(named).index(name)]
-    if variant.start not in before or not variant.command:
+    if (start is not None and start not in before) or not command:
         raise ConfigError(
             f"{where}: needs a command, and start must name a variant above it ({before}), got "
-            f"{variant.start!r}"
+            f"{start!r}"
         )
     return variant

@@ -44,6 +44,22 @@ def plan_of(tmp_path: Path) -> Plan:
     return read_plan(written(tmp_path))
 
 
+def test_a_command_may_start_from_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        'title = "t"\nshow = []\ntrain = []\n[tests]\nval = "{data}"\n'
+        "[variants.taught]\n"
+        'command = ["compress.distill", "tiny", "--teacher", "{output}/teacher"]',
+        encoding="utf-8",
+    )
+    (run,) = read_plan(path).runs(Path("/data"), Path("/out"), [4])
+    assert run.start is None
+    assert run.arguments == (
+        *("tiny", "--teacher", "/out/teacher", "--loop.seed", "4"),
+        *("--output", "/out/taught-s4"),
+    )
+
+
 def test_a_plan_fills_in_data_seed_and_start(tmp_path: Path) -> None:
     runs = plan_of(tmp_path).runs(Path("/d"), Path("/out"), [3])
     assert [run.output for run in runs] == [
