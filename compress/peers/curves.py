@@ -46,7 +46,8 @@ class Slimmed:
     """One slimmed network of a study."""
 
     method: str
-    """``headlight`` or the pruner of torch-pruning, with ``+ L1`` after sparsity training."""
+    """``headlight``, with its score where that is not the default, or the pruner of torch-pruning;
+    ``+ L1`` after sparsity training."""
     share: float
     """Share of MACs or parameters that was asked for."""
     seed: int
@@ -105,6 +106,8 @@ def _slimmed(
     if source not in exact:
         raise DataError(f"{checkpoint.folder} was slimmed from a network that the study has not")
     method = config.get("pruner", OURS)
+    if config["score"] != "auto" and method == OURS:
+        method += f" by {config['score']}"
     if config["sparse_steps"] and config["sparsity"]:
         method += " + L1"
     return Slimmed(
