@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -51,9 +53,26 @@ def run_command(
     except HeadlightError as error:
         say(f"error: {error}")
         return 1
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return 1
     except KeyboardInterrupt:
         say("error: interrupted; nothing half-written is left, the same command starts or resumes")
         return 1
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout is a pipe whose reader, `head` for one, has seen enough; if so, silence it."""
+    if not hasattr(select, "poll"):  # Windows has other pipes
+        return False
+    state = select.poll()
+    state.register(sys.stdout.fileno(), 0)
+    if not any(event & select.POLLERR for _, event in state.poll(0)):
+        return False
+    # Python flushes once more at its end, which must not fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def missing_extra(package: str, extra: str) -> str:

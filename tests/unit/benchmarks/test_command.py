@@ -61,6 +61,31 @@ def test_defaults_may_depend_on_other_options() -> None:
     assert [config.name for config in seen] == ["n4", "x"]
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    program = (
+        "from tests.unit.benchmarks.test_command import Config, run\n"
+        "raise SystemExit(run(['--number', '1'], lambda _: print('x' * 1_000_000) or 0))"
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    assert child.stdout is not None
+    assert child.stderr is not None
+    child.stdout.read(1)
+    child.stdout.close()
+    assert child.stderr.read() == b""
+    child.stderr.close()
+    assert child.wait() == 1
+
+
+def test_another_pipe_that_breaks_is_told() -> None:
+    def work(_: Config) -> int:
+        raise BrokenPipeError("a camera's")
+
+    with pytest.raises(BrokenPipeError, match="a camera's"):
+        run(["--number", "1"], work)
+
+
 def test_wrong_usage_is_2_and_help_is_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--number", "four"]) == 2
     assert run([]) == 2
