@@ -29,6 +29,7 @@ from .data import Batch, CropSet, training_batches
 from .guidance import Guidance, trained_modules
 from .loop_config import LoopConfig
 from .losses import MultiHeadLoss
+from .memory import kept_memory
 from .network import Network
 from .optim import build_optimiser, learning_rate
 from .parallel import Ranks, current_ranks
@@ -126,7 +127,7 @@ def run_training(
             ranks=ranks.count,
         )
         bars = progress(title, config.steps, state.step)
-        with closing(batches), bars as bar, synced_norms(network, ranks):
+        with closing(batches), bars as bar, synced_norms(network, ranks), kept_memory():
             _train(run, state, batches, bar, interrupted)
         ranks.wait()  # for rank 0 to have written
         load_best(folder, network)

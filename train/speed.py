@@ -34,6 +34,7 @@ from .data import CropSet, as_tensors, load_crops, training_batches
 from .labels import resolve_schema
 from .loop_config import LoopConfig
 from .losses import MultiHeadLoss, head_losses, total_loss
+from .memory import kept_memory
 from .network import Network, build
 from .optim import build_optimiser
 from .parallel import Ranks
@@ -130,7 +131,7 @@ def _own_block(
 
     def run(steps: int) -> float:
         batches = training_batches(crops, loop.sampling, batch=loop.batch, seed=0, start=0)
-        with closing(batches):
+        with closing(batches), kept_memory():
             for number in range(_WARM_UP):
                 step(next(batches), number, loop.optim.lr)
             began = time.perf_counter()
