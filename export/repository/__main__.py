@@ -1,0 +1,6 @@
+"""``python -m export.repository``."""
+
+from .cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())
