@@ -138,8 +138,9 @@ class Network(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 to the backbone's feature map, (N, C, h, w)."""
-        # NHWC memory seen as NCHW: convolutions run on it as it lies.
-        scaled = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        # NHWC memory seen as NCHW: convolutions run on it as it lies. Floats before they are
+        # turned, because TensorRT takes uint8 into nothing but a type conversion.
+        scaled = (images.float().permute(0, 3, 1, 2) - self.mean) / self.std
         features: Tensor = self.backbone(scaled)
         return features
 

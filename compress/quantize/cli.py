@@ -30,6 +30,7 @@ from train.checkpoint import OWN_FILE, QUANTISED_FILE, Checkpoint, load_checkpoi
 from train.data import CropSet, load_crops
 from train.lineage import lineage_entry, step_name
 from train.network import Network
+from train.readiness import Target, require_ready
 from train.scoring import score
 
 from .calibration import Calibration, draw_calibration
@@ -45,6 +46,8 @@ from .qat import Tuned, train_quantised
 __all__ = ["QuantizeConfig", "main", "quantize"]
 
 PROG: Final = "python -m compress.quantize"
+_STRICTEST: Final[Target] = "10.3"
+"""The oldest TensorRT that reads our opset; what it takes, the newer ones take."""
 _SHARED: Final = "int8"
 _OWN: Final = "OpenVINO's own"
 _FILES: Final = {_SHARED: QUANTISED_FILE, _OWN: OWN_FILE}
@@ -117,8 +120,13 @@ def quantize(config: QuantizeConfig) -> Checkpoint:
 
 
 def _forms(bench: _Bench, decisions: Decisions, outcome: Outcome) -> dict[str, Any]:
-    """Return the INT8 graphs to keep, by their names in the report."""
+    """Return the INT8 graphs to keep, by their names in the report.
+
+    Raises:
+        EngineError: we placed a quantiser where TensorRT, the strictest engine, misreads it.
+    """
     forms = {_SHARED: decisions.graph(outcome.names)}
+    require_ready(forms[_SHARED], _STRICTEST, "the INT8 graph (an error of Headlight: report it)")
     if bench.config.engine_best:
         say("NNCF decides for OpenVINO")
         kept = [name for name in decisions.names if name not in outcome.names]

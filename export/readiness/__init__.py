@@ -1,0 +1,1 @@
+"""Check anybody's ONNX graph for TensorRT: ``python -m export.readiness MODEL.onnx``."""

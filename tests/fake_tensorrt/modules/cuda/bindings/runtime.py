@@ -1,0 +1,5 @@
+"""The fake runtime bindings."""
+
+from tests.fake_tensorrt.cuda import make
+
+globals().update(vars(make()))

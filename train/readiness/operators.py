@@ -1,0 +1,77 @@
+"""Rules about operators, the opset and the inputs: R01, R09 to R12, W01 and W04."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from .findings import TARGETS, Finding, Target
+from .view import LAYERS, GraphView, attribute
+
+__all__ = ["check_input", "check_operator", "check_opset"]
+
+_REJECTED: Final = frozenset(
+    {
+        "ConvInteger",
+        "Det",
+        "DynamicQuantizeLinear",
+        "MatMulInteger",
+        "Optional",
+        "QGemm",
+        "QLinearAdd",
+        "QLinearConv",
+        "QLinearMatMul",
+        "SequenceAt",
+        "StringNormalizer",
+        "Unique",
+    }
+)
+_INPUT_TYPES: Final = frozenset({"FLOAT", "FLOAT16", "BFLOAT16", "INT8", "INT32", "INT64", "BOOL"})
+"""What an input may be in every version; DOUBLE is narrowed to FLOAT without a word."""
+
+
+def check_opset(view: GraphView, target: Target) -> Iterator[Finding]:
+    """R11: parsing does not enforce it, newer operators are read by their old meaning."""
+    newest = TARGETS[target]
+    if view.opset > newest:
+        what = f"opset {view.opset}, TensorRT {target} knows up to {newest}"
+        yield Finding("R11", "opset", what)
+
+
+def check_operator(view: GraphView, node: Any) -> Iterator[Finding]:
+    """R01, R09, R10 and W04."""
+    if node.op_type in _REJECTED:
+        yield Finding("R01", name_of(node), f"{node.op_type} is not supported")
+    elif node.domain not in ("", "ai.onnx"):
+        yield Finding("R09", name_of(node), f"{node.domain}::{node.op_type} needs a plugin")
+    elif node.op_type == "BatchNormalization":
+        maker = view.makers.get(node.input[0])
+        if attribute(node, "training_mode", 0):
+            yield Finding("R10", name_of(node), "training_mode is 1")
+        elif view.quantised and maker is not None and maker.op_type in LAYERS:
+            yield Finding("W04", name_of(node), f"BatchNormalization behind {name_of(maker)}")
+
+
+def check_input(view: GraphView, value: Any) -> Iterator[Finding]:
+    """R12 and W01 of one input."""
+    from onnx import TensorProto
+
+    if view.tensor(value.name) is not None:  # old files list their initialisers as inputs
+        return
+    kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+    readers = view.readers[value.name]
+    if kind == "UINT8":
+        # Only a type conversion may touch it: everything else is rejected.
+        wrong = sorted({reader.op_type for reader, _ in readers} - {"Cast"})
+        if wrong:
+            yield Finding("R12", value.name, f"UINT8 input is read by {', '.join(wrong)}")
+    elif kind not in _INPUT_TYPES:
+        yield Finding("R12", value.name, f"input is {kind}")
+    for axis, size in enumerate(value.type.tensor_type.shape.dim):
+        if axis and not size.HasField("dim_value"):
+            yield Finding("W01", value.name, f"axis {axis} ({size.dim_param or '?'}) is free")
+
+
+def name_of(node: Any) -> str:
+    """Return what to call a node: its name, or its output where it has none."""
+    return str(node.name or node.output[0])

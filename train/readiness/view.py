@@ -1,0 +1,128 @@
+"""A graph with the ways through it, seen through what exporters put in between."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["DEQUANTISE", "LAYERS", "PASSING", "QUANTISE", "GraphView", "attribute"]
+
+QUANTISE: Final = "QuantizeLinear"
+DEQUANTISE: Final = "DequantizeLinear"
+LAYERS: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+"""Operators with a weight as their second input."""
+PASSING: Final = frozenset(
+    {
+        "Flatten",
+        "Gather",
+        "Identity",
+        "MaxPool",
+        "Reshape",
+        "Slice",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+"""Operators whose outputs are values of their first input."""
+
+
+def attribute(node: Any, name: str, default: Any) -> Any:
+    """Return an attribute's value, or ``default`` where it is not given."""
+    from onnx import helper
+
+    return next((helper.get_attribute_value(a) for a in node.attribute if a.name == name), default)
+
+
+class GraphView:
+    """A graph, the bodies of its control flow included.
+
+    Args:
+        model: ``onnx.ModelProto``; functions of its own are looked into.
+    """
+
+    def __init__(self, model: Any) -> None:
+        from onnx import inliner
+
+        model = inliner.inline_local_functions(model) if model.functions else model
+        self.inputs = list(model.graph.input)
+        self.opset = max(
+            (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+            default=1,
+        )
+        self.nodes: list[Any] = []
+        self._tensors: dict[str, Any] = {}
+        self._arrays: dict[str, npt.NDArray[Any]] = {}
+        for graph in _bodies(model.graph):
+            self.nodes += graph.node
+            self._tensors |= {entry.name: entry for entry in graph.initializer}
+        self.makers = {output: node for node in self.nodes for output in node.output}
+        self.readers: dict[str, list[tuple[Any, int]]] = defaultdict(list)
+        for node in self.nodes:
+            for place, name in enumerate(node.input):
+                self.readers[name].append((node, place))
+        for node in self.nodes:
+            if node.op_type == "Constant" and (tensor := attribute(node, "value", None)):
+                self._tensors[node.output[0]] = tensor
+        self.quantised = any(node.op_type == DEQUANTISE for node in self.nodes)
+
+    def source(self, tensor: str) -> str:
+        """Return where a tensor comes from, past Identity: exporters share constants by it."""
+        while (maker := self.makers.get(tensor)) is not None and maker.op_type == "Identity":
+            tensor = maker.input[0]
+        return tensor
+
+    def root(self, tensor: str) -> str:
+        """Return where a tensor's values come from, past all ``PASSING`` operators."""
+        while (maker := self.makers.get(tensor)) is not None and maker.op_type in PASSING:
+            tensor = maker.input[0]
+        return tensor
+
+    def maker_of(self, tensor: str, kind: str) -> Any:
+        """Return the node of operator ``kind`` that makes a tensor, or None."""
+        maker = self.makers.get(self.source(tensor))
+        return maker if maker is not None and maker.op_type == kind else None
+
+    def tensor(self, name: str) -> Any:
+        """Return the constant ``TensorProto`` behind a tensor, or None."""
+        return self._tensors.get(self.source(name))
+
+    def array(self, name: str) -> npt.NDArray[Any] | None:
+        """Return the constant behind a tensor as an array, or None."""
+        from onnx import numpy_helper
+
+        tensor = self.tensor(name)
+        if tensor is None:
+            return None
+        if tensor.name not in self._arrays or not tensor.name:
+            self._arrays[tensor.name] = np.asarray(numpy_helper.to_array(tensor))
+        return self._arrays[tensor.name]
+
+    def weight(self, tensor: str) -> Any:
+        """Return the constant that a DequantizeLinear's or QuantizeLinear's input is, or None.
+
+        A weight is stored as int8, or as float in front of a QuantizeLinear.
+        """
+        found = self.tensor(tensor)
+        if found is not None:
+            return found
+        quantiser = self.maker_of(tensor, QUANTISE)
+        return None if quantiser is None else self.tensor(quantiser.input[0])
+
+    def readers_of(self, node: Any) -> list[Any]:
+        """Return the nodes that read what ``node`` puts out."""
+        return [reader for output in node.output for reader, _ in self.readers[output]]
+
+
+def _bodies(graph: Any) -> Iterator[Any]:
+    """Yield a graph and the graphs in its nodes (If, Loop, Scan)."""
+    yield graph
+    for node in graph.node:
+        for entry in node.attribute:
+            for body in (entry.g, *entry.graphs):
+                if body.node:
+                    yield from _bodies(body)
