@@ -17,8 +17,13 @@ __all__ = ["EXPORTER", "main"]
 ENGINE_FILE: Final = "model.xml"
 
 
-def write_openvino(graph: Path, folder: Path) -> Mapping[str, str]:
+def write_openvino(graph: Path, folder: Path, *, half: bool = False) -> Mapping[str, str]:
     """Write ``model.xml`` and ``model.bin`` and return their passport.
+
+    Args:
+        graph: The ONNX file.
+        folder: Where to.
+        half: Store float weights in FP16.
 
     Raises:
         EngineUnavailableError: OpenVINO is not installed.
@@ -32,16 +37,21 @@ def write_openvino(graph: Path, folder: Path) -> Mapping[str, str]:
         adapted = Path(scratch) / "model.onnx"
         onnx.save(model, adapted)
         converted = openvino.convert_model(adapted)
-    # Weights stay as they were decided: FP16 storage would be a second precision.
-    openvino.save_model(converted, folder / ENGINE_FILE, compress_to_fp16=False)
+    openvino.save_model(converted, folder / ENGINE_FILE, compress_to_fp16=half)
     return {"engine": f"openvino {openvino.__version__}", "onnx": onnx.__version__}
 
 
 def _write(source: ExportSource, folder: Path) -> Mapping[str, str]:
-    return write_openvino(source.graph, folder)
+    # BF16 has no storage of its own: the session lets the CPU round. All else stays as decided.
+    return write_openvino(source.graph, folder, half=source.precision == "fp16")
 
 
-EXPORTER: Final = Exporter(engine="openvino", engine_file=ENGINE_FILE, write=_write)
+EXPORTER: Final = Exporter(
+    engine="openvino",
+    engine_file=ENGINE_FILE,
+    write=_write,
+    precisions=("fp32", "fp16", "bf16", "int8"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

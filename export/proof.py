@@ -7,6 +7,7 @@ run, on the device.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
@@ -20,7 +21,7 @@ from runtime.arrays import Images, Logits
 from runtime.errors import ParityError
 from runtime.golden import check_golden, write_golden
 from runtime.manifest import GOLDEN_FILE, FileRecord, Manifest
-from runtime.session import SessionOptions, open_session
+from runtime.session import Session, SessionOptions, open_session
 
 from .parity import GateConfig, Parity, compare_answers
 
@@ -28,6 +29,8 @@ __all__ = ["Crops", "prove"]
 
 _GOLDEN_CROPS: Final = 16
 _BATCH: Final = 32
+_REPEATED: Final = 256
+"""Crops, at most, that are scored again, by the same session and by one with two threads."""
 
 
 class Crops(Protocol):
@@ -62,11 +65,13 @@ def prove(
     *,
     gate: GateConfig,
     precision_floor: float,
+    observe: Callable[[Parity], object] | None = None,
 ) -> Manifest:
     """Run an engine on all crops, judge it, and complete its manifest.
 
-    Golden vectors are written into ``folder``; thresholds and temperatures are fitted on the
-    engine's own scores.
+    The engine must give the answers of the checkpoint, and its own again: a crop alone and among
+    others, when it is asked twice, and on two threads. Golden vectors are written into ``folder``;
+    thresholds and temperatures are fitted on the engine's own scores.
 
     Args:
         draft: The manifest so far; its record of the golden vectors is a placeholder.
@@ -75,35 +80,37 @@ def prove(
         expected: The checkpoint's logits of them, head name to (N, K).
         gate: How much may differ.
         precision_floor: Precision that accepted answers must reach on ``crops``, in (0, 1].
+        observe: Called with the comparison before it is judged, so that it can be shown though
+            the gate fails.
 
     Raises:
         ParityError: the engine disagrees with the checkpoint or with itself.
         EngineError: it cannot be loaded or run.
     """
-    session = open_session(folder, draft, SessionOptions(threads=1))
-    try:
-        found = _run(session.run, crops)
+    with closing(open_session(folder, draft, SessionOptions(threads=1))) as session:
+        found, together = _run(session, crops)
         names = [f"crop {i} {text}" for i, text in enumerate(crops.texts)]
         parity = compare_answers(draft.schema, expected, found, draft.operating, names)
+        if observe is not None:
+            observe(parity)
         parity.require(gate, draft.precision)
+        apart = _check_itself(draft, folder, crops, session, found, together, gate)
         golden = crops.images_at(np.arange(min(_GOLDEN_CROPS, len(crops))))
         write_golden(folder / GOLDEN_FILE, golden, session.run(golden))
-        operating = fit_operating_point(
-            draft.schema,
-            found,
-            crops.targets,
-            precision_floor=precision_floor,
-            fitted_on=f"{len(crops)} crops, sha256 {crops.digest[:12]}",
-        )
         manifest = replace(
             draft,
-            operating=operating,
+            operating=fit_operating_point(
+                draft.schema,
+                found,
+                crops.targets,
+                precision_floor=precision_floor,
+                fitted_on=f"{len(crops)} crops, sha256 {crops.digest[:12]}",
+            ),
             files={**draft.files, GOLDEN_FILE: FileRecord.of(folder / GOLDEN_FILE)},
-            parity=_report(parity, draft.precision, gate),
+            passport={**draft.passport, **_really(session)},
+            parity={**_report(parity, draft.precision, gate), "own_differences": apart},
         )
         check_golden(session, manifest, folder)
-    finally:
-        session.close()
     return manifest
 
 
@@ -115,24 +122,73 @@ def _report(parity: Parity, precision: str, gate: GateConfig) -> Mapping[str, ob
     }
 
 
-def _run(run: Callable[[Images], Logits], crops: Crops) -> Logits:
-    """Score crops one by one, then in batches: both must give the same scores.
+def _really(session: Session) -> Mapping[str, str]:
+    """What the passport keeps of how the engine really computed here."""
+    kept = {"precision": "computed_in", "fallback": "fallback"}
+    return {kept[key]: text for key, text in session.description.items() if key in kept}
 
-    Raises:
-        ParityError: an answer depends on what else is in the batch.
-    """
+
+def _run(session: Session, crops: Crops) -> tuple[Logits, Logits]:
+    """Score all crops one by one, and in batches."""
     alone, together = [], []
     for images in crops.image_batches(_BATCH):
-        alone += [run(images[i : i + 1]) for i in range(len(images))]
-        together.append(run(images))
-    single = {name: np.concatenate([part[name] for part in alone]) for name in alone[0]}
-    for name, values in single.items():
-        other = np.concatenate([part[name] for part in together])
-        apart = float(np.abs(values - other).max())
-        # Kernels for other batch sizes may add in another order; an answer must not change.
-        if not apart <= 0.05 * max(1.0, float(np.abs(values).max())):
+        alone += [session.run(images[i : i + 1]) for i in range(len(images))]
+        together.append(session.run(images))
+    return _joined(alone), _joined(together)
+
+
+def _joined(parts: Sequence[Logits]) -> Logits:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _check_itself(
+    draft: Manifest,
+    folder: Path,
+    crops: Crops,
+    session: Session,
+    alone: Logits,
+    together: Logits,
+    gate: GateConfig,
+) -> Mapping[str, float]:
+    """Return the largest probability differences between an engine's own runs.
+
+    Raises:
+        ParityError: an answer depends on the rest of the batch, on the run or on the threads.
+    """
+    few = crops.images_at(np.arange(min(_REPEATED, len(crops))))
+    first = {name: scores[: len(few)] for name, scores in alone.items()}
+    again = _joined([session.run(few[i : i + 1]) for i in range(len(few))])
+    for name, scores in first.items():
+        if not np.array_equal(scores, again[name]):
+            apart = float(np.abs(scores - again[name]).max())
             raise ParityError(
-                f"head {name!r}: scores of a crop differ by {apart:.4f} between a batch of 1 and "
-                f"of {_BATCH}; the engine is not batch-invariant"
+                f"head {name!r}: scores of the same crops differ by {apart:.4g} from run to run; "
+                "the engine is not deterministic"
             )
-    return single
+    with closing(open_session(folder, draft, SessionOptions(threads=2))) as other:
+        two_threads = _joined([other.run(few[i : i + 1]) for i in range(len(few))])
+    return {
+        "batch": _require_same(draft, alone, together, gate, f"a batch of {_BATCH} instead of 1"),
+        "threads": _require_same(draft, first, two_threads, gate, "two threads instead of one"),
+    }
+
+
+def _require_same(
+    draft: Manifest, first: Logits, second: Logits, gate: GateConfig, what: str
+) -> float:
+    """Return the largest probability difference of two runs of one engine.
+
+    Kernels for other batches and threads may add in another order, and an integer engine may then
+    round to the next step; more than a load accepts of another machine is an error.
+    """
+    names = [f"crop {i}" for i in range(len(next(iter(first.values()))))]
+    parity = compare_answers(draft.schema, first, second, draft.operating, names)
+    flips_limit, score_limit = gate.limits(draft.precision)
+    limit = min(score_limit, draft.golden_tolerance)
+    if not parity.within(flips_limit, limit):
+        raise ParityError(
+            f"with {what}, {len(parity.flipped)} of {parity.crops} answers and probabilities by up "
+            f"to {parity.max_score_difference:.4f} (allowed {limit:g}) are other than before; the "
+            "engine's answers must depend on the crop alone"
+        )
+    return parity.max_score_difference

@@ -37,7 +37,7 @@ from train.checkpoint import load_checkpoint
 from train.data import CropSet, load_crops
 from train.scoring import score
 
-__all__ = ["ScoreboardConfig", "main"]
+__all__ = ["ScoreboardConfig", "main", "run_alone"]
 
 _READ_AHEAD = 64
 """Crops in memory; they are scored one by one."""
@@ -106,7 +106,7 @@ def _work(config: ScoreboardConfig) -> int:
             say(f"reading with {row.name}")
             operating = _fit(schema, row, validation)
             row.found = {
-                name: assess(schema, _run(row.run, crops), crops.targets, operating)
+                name: assess(schema, run_alone(row.run, crops), crops.targets, operating)
                 for name, crops in tests.items()
             }
         say("timing")
@@ -132,7 +132,8 @@ def _torch_row(name: str, path: Path, schema: Schema) -> _Row:
     return _Row(f"{name} (torch eager fp32)", run, size, count)
 
 
-def _run(run: Callable[[Images], Logits], crops: CropSet) -> Logits:
+def run_alone(run: Callable[[Images], Logits], crops: CropSet) -> Logits:
+    """Score all crops in order, one a call."""
     parts = [
         run(images[i : i + 1])
         for images in crops.image_batches(_READ_AHEAD)
@@ -144,7 +145,7 @@ def _run(run: Callable[[Images], Logits], crops: CropSet) -> Logits:
 def _fit(schema: Schema, row: _Row, validation: CropSet) -> OperatingPoint:
     return fit_operating_point(
         schema,
-        _run(row.run, validation),
+        run_alone(row.run, validation),
         validation.targets,
     )
 

@@ -18,6 +18,7 @@ from .errors import (
     MissingExtraError,
     ParityError,
     SchemaError,
+    SignatureError,
 )
 from .manifest import Manifest
 from .preprocess import InputSpec
@@ -51,6 +52,7 @@ __all__ = [
     "Result",
     "Schema",
     "SchemaError",
+    "SignatureError",
     "Stats",
     "Timings",
     "load_schema",

@@ -31,10 +31,18 @@ COMMANDS: Final[Mapping[str, str]] = {
     "compress.search": "find the best artifact that keeps a budget",
     "export.onnx": "export for ONNX Runtime",
     "export.openvino": "export for OpenVINO",
+    "export.trt": "export for TensorRT, or make a build kit for a device",
+    "export.trt.kit": "build and prove an engine from a build kit",
+    "export.readiness": "check an ONNX graph for TensorRT",
+    "export.repository": "write a repository for a model server",
+    "export.sign": "sign an artifact",
+    "export.tflite": "export for TFLite (LiteRT)",
+    "export.matrix": "checkpoints x engines x precisions, measured",
     "export.scoreboard": "compare checkpoints and artifacts",
     "benchmarks.accuracy": "measure and judge accuracy",
     "benchmarks.latency": "measure and judge latency",
     "runtime.show": "verify and print an artifact",
+    "runtime.verify": "check who signed an artifact",
 }
 """Command to what it does."""
 

@@ -16,7 +16,13 @@ from typing import Any, Final
 
 from .errors import EngineUnavailableError
 
-__all__ = ["forbid_telemetry", "import_onnxruntime", "import_openvino", "openvino_core"]
+__all__ = [
+    "forbid_telemetry",
+    "import_litert",
+    "import_onnxruntime",
+    "import_openvino",
+    "openvino_core",
+]
 
 _CORE_LOCK: Final = threading.Lock()
 
@@ -50,6 +56,15 @@ def import_openvino() -> Any:
     return _import("openvino")
 
 
+def import_litert() -> Any:
+    """Return the interpreter module of ``ai_edge_litert``.
+
+    Raises:
+        EngineUnavailableError: it is not installed or cannot be loaded.
+    """
+    return _import("ai_edge_litert.interpreter", extra="tflite")
+
+
 def openvino_core() -> Any:
     """Return the one ``openvino.Core`` of this process, which lives as long as the process.
 
@@ -73,11 +88,11 @@ def _new_core() -> Any:
     return core
 
 
-def _import(package: str) -> Any:
+def _import(package: str, *, extra: str = "") -> Any:
     forbid_telemetry()
     try:
         return importlib.import_module(package)
     except ImportError as error:
         raise EngineUnavailableError(
-            f"{package} cannot be imported ({error}); pip install 'headlight[{package}]'"
+            f"{package} cannot be imported ({error}); pip install 'headlight[{extra or package}]'"
         ) from error

@@ -10,6 +10,7 @@
     ├── CheckpointError          a checkpoint folder that is broken or of another schema
     ├── ArtifactError            an artifact folder that is broken or of another version
     │   └── IntegrityError       a file differs from its digest in the manifest
+    │       └── SignatureError   no signature, or none by the key that is trusted
     ├── EngineError              an engine refused to load or run a graph
     │   └── EngineUnavailableError   the engine's package is not installed
     ├── ParityError              an engine disagrees with what it was made from
@@ -32,6 +33,7 @@ __all__ = [
     "MissingExtraError",
     "ParityError",
     "SchemaError",
+    "SignatureError",
 ]
 
 
@@ -65,6 +67,10 @@ class ArtifactError(HeadlightError):
 
 class IntegrityError(ArtifactError):
     """A file of an artifact differs from its size or digest in the manifest."""
+
+
+class SignatureError(IntegrityError):
+    """An artifact without a signature, or with none by the key that is trusted."""
 
 
 class EngineError(HeadlightError):

@@ -19,7 +19,7 @@ from .errors import EngineError
 from .preprocess import InputSpec
 from .schema import INPUT_NAME, Schema
 
-__all__ = ["Port", "Scores", "check_graph", "check_images", "run_fixed"]
+__all__ = ["Port", "Scores", "check_graph", "check_images", "run_fixed", "run_within"]
 
 Scores = Sequence[npt.NDArray[np.float32]]
 """One (N, K) array per head, in schema order."""
@@ -92,12 +92,19 @@ def check_images(images: Images, spec: InputSpec) -> None:
 
 def run_fixed(run: Callable[[Images], Scores], images: Images, batch: int) -> Scores:
     """Run any number of images through a graph that takes exactly ``batch`` at a time."""
+    return run_within(run, images, batch, batch)
+
+
+def run_within(
+    run: Callable[[Images], Scores], images: Images, smallest: int, largest: int
+) -> Scores:
+    """Run any number of images through a graph that takes ``smallest`` to ``largest`` at a time."""
     parts = []
-    for start in range(0, len(images), batch):
-        part = images[start : start + batch]
+    for start in range(0, len(images), largest):
+        part = images[start : start + largest]
         count = len(part)
-        if count < batch:
-            padding = np.zeros((batch - count, *images.shape[1:]), np.uint8)
+        if count < smallest:
+            padding = np.zeros((smallest - count, *images.shape[1:]), np.uint8)
             part = np.concatenate([part, padding])
         parts.append([scores[:count] for scores in run(part)])
     return [np.concatenate(heads) for heads in zip(*parts, strict=True)]

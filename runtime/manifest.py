@@ -2,8 +2,8 @@
 
 It names the schema, the input, the outputs in order, the operating point, what the engine was
 made from and by, and size and SHA-256 of every file, so that a changed byte is found before an
-engine sees it. It does *not* prove who made the artifact: that takes a signature. The format is
-specified in docs/artifact-format.md.
+engine sees it. It does *not* prove who made the artifact: that takes a signature, which
+``runtime.verify`` checks. The format is specified in docs/artifact-format.md.
 """
 
 from __future__ import annotations
@@ -16,31 +16,36 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import ArtifactError, ConfigError, IntegrityError
+from .file_records import FileRecord, check_records
 from .preprocess import InputSpec
 from .schema import Schema
 from .scores import OperatingPoint
-from .staging import file_digest
+from .seal import UNSEALED, seal, sealed
+from .staging import read_plain
 from .strict import StrictObject, parse_json
 
-__all__ = ["FORMAT_VERSION", "GOLDEN_FILE", "MANIFEST_FILE", "PRECISIONS", "FileRecord", "Manifest"]
+__all__ = [
+    "FORMAT_VERSION",
+    "GOLDEN_FILE",
+    "KIT_FILE",
+    "MANIFEST_FILE",
+    "PRECISIONS",
+    "SIGNATURE_FILE",
+    "FileRecord",
+    "Manifest",
+]
 
 FORMAT_VERSION: Final = 1
-PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8")
+PRECISIONS: Final = ("fp32", "fp16", "bf16", "int8", "dynamic")
+"""``dynamic``: INT8 weights, and activations that are rounded to 8 bits as they come."""
 MANIFEST_FILE: Final = "artifact.json"
 GOLDEN_FILE: Final = "golden.npz"
-
-
-@dataclass(frozen=True, slots=True)
-class FileRecord:
-    """Size and digest of one file of an artifact."""
-
-    size_bytes: int
-    sha256: str
-
-    @classmethod
-    def of(cls, path: Path) -> FileRecord:
-        """Measure a file."""
-        return cls(path.stat().st_size, file_digest(path))
+KIT_FILE: Final = "kit.json"
+"""In a folder that holds no engine but what it takes to build one (``export.trt.kit``)."""
+SIGNATURE_FILE: Final = "model.sig"
+"""May be there or not; ``runtime.verify`` reads it."""
+_LARGEST_BYTES: Final = 16 << 20
+"""Size of a manifest that is refused; ours have some 30 kB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +67,7 @@ class Manifest:
     engine_file: str
     """The file to hand to the engine, relative to the folder."""
     precision: str
-    """``fp32``, ``fp16``, ``bf16`` or ``int8``: what the graph computes in."""
+    """One of ``PRECISIONS``: what the engine is asked to compute in."""
     operating: OperatingPoint
     golden_tolerance: float
     """Largest probability difference from the golden vectors that a load accepts, in (0, 1]."""
@@ -74,6 +79,9 @@ class Manifest:
     """The export gate's report."""
     lineage: Mapping[str, Any] = field(default_factory=dict)
     """Resolved configs, digests and metrics of every step before."""
+    sha256: str | None = field(default=None, compare=False)
+    """Seal of the text that it was read from; None where it was made here or before there were
+    seals."""
 
     def __post_init__(self) -> None:
         if self.version < 0 or not 0 < self.golden_tolerance <= 1:
@@ -87,7 +95,8 @@ class Manifest:
             if name not in self.files:
                 raise ArtifactError(f"manifest lists no file {name!r}; it lists {[*self.files]}")
         for name in self.files:
-            if not name or set(name) & set("/\\:\0") or name[0] == "." or name == MANIFEST_FILE:
+            reserved = name in (MANIFEST_FILE, SIGNATURE_FILE)
+            if not name or set(name) & set("/\\:\0") or name[0] == "." or reserved:
                 raise ArtifactError(f"file name {name!r} is not a plain name inside the folder")
         try:
             self.operating.check_schema(self.schema)
@@ -127,9 +136,10 @@ class Manifest:
             "passport": dict(self.passport),
             "parity": dict(self.parity),
             "lineage": dict(self.lineage),
+            "sha256": UNSEALED,
         }
         try:
-            return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+            return seal(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
         except (TypeError, ValueError) as error:
             raise ArtifactError(
                 f"manifest {self.id!r} cannot be written as JSON: {error}; use null and plain "
@@ -139,6 +149,8 @@ class Manifest:
     @classmethod
     def from_json(cls, text: str) -> Manifest:
         """Parse ``artifact.json``, refusing unknown versions, unknown keys and wrong types.
+
+        Whether its seal fits is checked by ``load``, where a file may have been damaged.
 
         Raises:
             ArtifactError: the text is not a manifest of this format version.
@@ -161,15 +173,25 @@ class Manifest:
 
         Raises:
             ArtifactError: there is no readable manifest.
+            IntegrityError: it was changed since it was written.
         """
         path = folder / MANIFEST_FILE
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
+            text = read_plain(path, largest_bytes=_LARGEST_BYTES).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
+            if (folder / KIT_FILE).exists():
+                raise ArtifactError(
+                    f"{folder} is a build kit for TensorRT, not an artifact: nothing in it was "
+                    f"proven; on the device: python -m export.trt.kit {folder} --output ARTIFACT"
+                ) from error
             raise ArtifactError(
                 f"{path} cannot be read ({error}); expected an artifact folder as written by "
                 "`python -m export.onnx`"
             ) from error
+        manifest = cls.from_json(text)
+        if manifest.sha256 is not None and not sealed(text, manifest.sha256):
+            raise IntegrityError(f"{path} was changed; copy the artifact again or export anew")
+        return manifest
 
     def check_files(self, folder: Path) -> None:
         """Compare every file with its size and digest; no other file may be there.
@@ -177,29 +199,7 @@ class Manifest:
         Raises:
             IntegrityError: a file is missing, changed, unreadable, a link, or not listed.
         """
-        try:
-            self._check_files(folder)
-        except OSError as error:
-            raise IntegrityError(f"{folder} cannot be read: {error}") from error
-
-    def _check_files(self, folder: Path) -> None:
-        there = {path.name for path in folder.iterdir()} - {MANIFEST_FILE}
-        if there != set(self.files):
-            raise IntegrityError(
-                f"{folder}: missing {sorted(set(self.files) - there)}, not in the manifest "
-                f"{sorted(there - set(self.files))}; copy the artifact again"
-            )
-        for name, expected in self.files.items():
-            path = folder / name
-            if path.is_symlink() or not path.is_file():
-                raise IntegrityError(f"{path} is not a plain file; copy the artifact again")
-            found = FileRecord.of(path)
-            if found != expected:
-                raise IntegrityError(
-                    f"{path} was changed: expected {expected.size_bytes} bytes, sha256 "
-                    f"{expected.sha256[:12]}..., got {found.size_bytes} bytes, "
-                    f"{found.sha256[:12]}...; copy the artifact again or export anew"
-                )
+        check_records(folder, self.files, besides={MANIFEST_FILE, SIGNATURE_FILE})
 
 
 def _parse(value: object) -> Manifest:
@@ -221,6 +221,7 @@ def _parse(value: object) -> Manifest:
             passport=item.text_mapping("passport"),
             parity=item.mapping("parity"),
             lineage=item.mapping("lineage"),
+            sha256=item.optional_text("sha256"),
         )
 
 

@@ -24,10 +24,13 @@ from .arrays import Image, Logits
 from .decode import Decoder
 from .errors import ConfigError, EngineError, HeadlightError, ImageError
 from .golden import check_golden as check_golden_vectors
-from .manifest import Manifest
+from .golden import load_golden
+from .manifest import GOLDEN_FILE, Manifest
 from .preprocess import fit
 from .results import Draft, Result, Timings, drafts
 from .session import Session, SessionOptions, open_session
+from .trial import trial_load
+from .verify import load_manifest
 
 __all__ = ["Reader", "Stats"]
 
@@ -72,6 +75,10 @@ class Reader:
         hint: str = "latency",
         check_golden: bool = True,
         max_batch: int = _MAX_BATCH,
+        cache_dir: Path | None = None,
+        trial: bool = False,
+        verify: Path | str | None = None,
+        minimum_version: int = 0,
     ) -> Reader:
         """Verify an artifact and load its engine.
 
@@ -82,24 +89,38 @@ class Reader:
             check_golden: Score the golden vectors first. Without it, a wrong engine goes unseen
                 and the first answer is slow.
             max_batch: Images per engine call in ``read_many``, >= 1.
+            cache_dir: Where OpenVINO may keep compiled graphs, trusted as the artifact itself.
+            trial: Load it in a child process first (``runtime.trial``), so that an engine that
+                crashes, hangs or fills the memory is an error. Adds half a second or more.
+            verify: Public key (PEM file) whose owner must have signed the artifact. Without it,
+                whoever can write the folder decides what it answers.
+            minimum_version: The lowest version to accept, usually that of the artifact in use.
 
         Raises:
-            ArtifactError: the folder is no artifact of this format version.
+            ArtifactError: the folder is no artifact of this format version, or an older artifact.
             IntegrityError: a file is not the one that was exported; no engine has seen it.
+            SignatureError: no signature by the key; no engine has seen a file.
             EngineUnavailableError: the engine's package is not installed.
-            EngineError: the engine refuses the file or misses the golden vectors.
-            ConfigError: ``max_batch`` is less than 1.
+            EngineError: the engine was built for another host, refuses the file, misses the golden
+                vectors, or did not survive the trial.
+            ConfigError: ``max_batch`` is less than 1, or the key cannot be used.
+            MissingExtraError: a key was given, and cryptography is not installed.
         """
         if max_batch < 1:
             raise ConfigError(f"max_batch must be >= 1, got {max_batch}")
         folder = Path(path)
-        options = SessionOptions(threads=threads, hint=hint, batch=max_batch)
-        manifest = Manifest.load(folder)
+        options = SessionOptions(threads=threads, hint=hint, batch=max_batch, cache_dir=cache_dir)
+        key = None if verify is None else Path(verify)
+        manifest = load_manifest(folder, key=key, minimum_version=minimum_version)
         manifest.check_files(folder)
+        # Before the engine is loaded: whatever can be refused without it, is.
+        golden = load_golden(folder / GOLDEN_FILE, manifest.schema, manifest.input)
+        if trial:
+            trial_load(folder, options)
         session = open_session(folder, manifest, options)
         try:
             if check_golden:
-                check_golden_vectors(session, manifest, folder)
+                check_golden_vectors(session, manifest, folder, golden=golden)
             return cls(manifest, session, max_batch=max_batch)
         except BaseException:
             session.close()

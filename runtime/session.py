@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Final, Protocol
 
 from .arrays import Images, Logits
 from .errors import EngineError
 from .manifest import Manifest
+from .passport import REQUIRES, check_passport
 
-__all__ = ["OPENERS", "Session", "SessionOptions", "open_session"]
+__all__ = ["OPENERS", "Session", "SessionOptions", "host_facts", "open_session"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,10 @@ class SessionOptions:
     """``latency`` or ``throughput``; engines without such a hint ignore it."""
     batch: int = 16
     """The usual size of batches of more than one image; engines may prepare for it."""
+    cache_dir: Path | None = None
+    """Where OpenVINO keeps compiled graphs, so that the next start is faster; no cache where not
+    given. Whoever can write this folder decides what the engine computes: keep it as safe as the
+    artifact itself. Other engines ignore it."""
 
     def __post_init__(self) -> None:
         known = self.hint in ("latency", "throughput")
@@ -59,25 +65,87 @@ class Session(Protocol):
 
     @property
     def description(self) -> Mapping[str, str]:
-        """Engine, its version, and the precision and device that it really uses."""
+        """Keys ``engine``, ``version``, ``device``, ``precision``, ``threads`` as really used.
+
+        Where anything runs elsewhere or in another precision than asked, ``fallback`` says what
+        and how much.
+        """
 
 
 def _onnx(path: Path, manifest: Manifest, options: SessionOptions) -> Session:
     from .session_onnx import OnnxSession
 
-    return OnnxSession(path, manifest.schema, manifest.input, options)
+    return OnnxSession(
+        path,
+        manifest.schema,
+        manifest.input,
+        options,
+        precision=manifest.precision,
+        passport=manifest.passport,
+    )
 
 
 def _openvino(path: Path, manifest: Manifest, options: SessionOptions) -> Session:
     from .session_openvino import OpenVinoSession
 
-    return OpenVinoSession(path, manifest.schema, manifest.input, options, manifest.precision)
+    return OpenVinoSession(
+        path,
+        manifest.schema,
+        manifest.input,
+        options,
+        manifest.precision,
+        passport=manifest.passport,
+    )
+
+
+def _trt(path: Path, manifest: Manifest, options: SessionOptions) -> Session:
+    from .session_trt import TrtSession
+
+    return TrtSession(
+        path,
+        manifest.schema,
+        manifest.input,
+        options,
+        engine=manifest.engine,
+        precision=manifest.precision,
+        passport=manifest.passport,
+    )
+
+
+def _tflite(path: Path, manifest: Manifest, options: SessionOptions) -> Session:
+    from .session_tflite import TfliteSession
+
+    return TfliteSession(
+        path,
+        manifest.schema,
+        manifest.input,
+        options,
+        precision=manifest.precision,
+        passport=manifest.passport,
+    )
 
 
 OPENERS: Final[Mapping[str, Callable[[Path, Manifest, SessionOptions], Session]]] = {
     "onnx": _onnx,
     "openvino": _openvino,
+    "trt": _trt,
+    "rtx": _trt,
+    "tflite": _tflite,
 }
+
+
+def host_facts(engine: str) -> Mapping[str, str]:
+    """Return what this host has for an engine, to be compared with an artifact's passport.
+
+    Args:
+        engine: A key of ``OPENERS``.
+
+    Raises:
+        EngineUnavailableError: the engine's package is not installed.
+    """
+    module = import_module(f".session_{engine}", __package__)
+    facts: Mapping[str, str] = module.host_facts()
+    return facts
 
 
 def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> Session:
@@ -85,10 +153,19 @@ def open_session(folder: Path, manifest: Manifest, options: SessionOptions) -> S
 
     Raises:
         EngineUnavailableError: the engine's package is not installed.
-        EngineError: the engine is unknown here or refuses the file.
+        EngineError: the engine is unknown here, was built for another host, or refuses the file.
     """
     if manifest.engine not in OPENERS:
         raise EngineError(
             f"engine {manifest.engine!r} is unknown to this runtime; it has {sorted(OPENERS)}"
         )
-    return OPENERS[manifest.engine](folder / manifest.engine_file, manifest, options)
+    if any(key.startswith(REQUIRES) for key in manifest.passport):
+        check_passport(manifest, host_facts(manifest.engine))
+    path = folder / manifest.engine_file
+    try:
+        return OPENERS[manifest.engine](path, manifest, options)
+    except UnicodeDecodeError as error:
+        # Names in a damaged graph; the bindings of any engine turn them into text when asked.
+        raise EngineError(
+            f"{manifest.engine} cannot load {path}: a name in it is no UTF-8; export it again"
+        ) from error

@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from .arrays import Images, Logits
 from .engine_imports import import_onnxruntime
 from .errors import EngineError
 from .graph_contract import Port, Scores, check_graph, check_images, run_fixed
+from .passport import fallback, precisions_text
 from .preprocess import InputSpec
 from .schema import INPUT_NAME, Schema
 from .session import SessionOptions
 
-__all__ = ["OnnxSession"]
+__all__ = ["OnnxSession", "host_facts"]
 
 _DTYPES: Final[Mapping[str, str]] = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-_ERRORS_ONLY: Final = 3
+_FATAL_ONLY: Final = 4
+"""Log level: errors are raised, and need not stand on stderr too."""
+_INTEGER_KERNELS: Final = frozenset(
+    {"QLinearConv", "QLinearMatMul", "QGemm", "MatMulIntegerToFloat", "MatMulInteger",
+     "ConvInteger", "DynamicQuantizeMatMul"}
+)  # fmt: skip
+_FLOAT_KERNELS: Final = frozenset(
+    {"Conv", "FusedConv", "NhwcFusedConv", "MatMul", "FusedMatMul", "Gemm", "FusedGemm"}
+)
+_FLOATS: Final[Mapping[str, str]] = {"float": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+def host_facts() -> Mapping[str, str]:
+    """Return what this host has for ONNX Runtime.
+
+    Raises:
+        EngineUnavailableError: it is not installed.
+    """
+    return {"onnxruntime": str(import_onnxruntime().__version__)}
 
 
 class OnnxSession:
@@ -28,6 +53,8 @@ class OnnxSession:
         schema: Heads that the outputs must be.
         spec: Size that the input must have.
         options: Threads; ONNX Runtime has no latency or throughput hint.
+        precision: The artifact's precision, which the graph is expected to compute in.
+        passport: The artifact's passport.
 
     Raises:
         EngineUnavailableError: onnxruntime is not installed.
@@ -35,27 +62,49 @@ class OnnxSession:
     """
 
     def __init__(
-        self, path: Path, schema: Schema, spec: InputSpec, options: SessionOptions
+        self,
+        path: Path,
+        schema: Schema,
+        spec: InputSpec,
+        options: SessionOptions,
+        *,
+        precision: str = "fp32",
+        passport: Mapping[str, str] | None = None,
     ) -> None:
         onnxruntime = import_onnxruntime()
         self._version = str(onnxruntime.__version__)
-        self._threads = options.threads
         self._errors = _errors(onnxruntime)
+        self._path = path
+        self._spec = spec
+        settings = _settings(onnxruntime, options)
+        with _recorded(settings):
+            self._session = self._load(onnxruntime, settings)
+            inputs = _ports(self._session.get_inputs())
+            outputs = _ports(self._session.get_outputs())
+            self._batch = check_graph(path, inputs, outputs, schema, spec)
+            self._names = [port.name for port in outputs]
+            # The first run shows which kernels ONNX Runtime chose; it tells nowhere else.
+            self._run(np.zeros((self._batch or 1, *spec.shape), np.uint8))
+            kernels = _kernels(self._session, settings)
+        self._description = {
+            "engine": "onnxruntime",
+            "version": self._version,
+            "threads": str(options.threads),
+            **_describe(kernels, precision, passport or {}),
+        }
+
+    def _load(self, onnxruntime: Any, settings: Any) -> Any:
         try:
-            session = onnxruntime.InferenceSession(
-                str(path),
-                _settings(onnxruntime, options),
+            return onnxruntime.InferenceSession(
+                str(self._path),
+                settings,
                 providers=["CPUExecutionProvider"],
                 enable_fallback=0,  # it prints to stdout and loads a second time
             )
         except self._errors as error:
-            raise EngineError(f"onnxruntime {self._version} cannot load {path}: {error}") from error
-        inputs, outputs = _ports(session.get_inputs()), _ports(session.get_outputs())
-        self._batch = check_graph(path, inputs, outputs, schema, spec)
-        self._path = path
-        self._spec = spec
-        self._names = [port.name for port in outputs]
-        self._session: Any = session
+            raise EngineError(
+                f"onnxruntime {self._version} cannot load {self._path}: {error}"
+            ) from error
 
     def run(self, images: Images) -> Logits:
         """Score (N, height, width, 3) uint8 images; see ``Session.run``."""
@@ -84,21 +133,63 @@ class OnnxSession:
 
     @property
     def description(self) -> Mapping[str, str]:
-        """Engine, version, device, threads, and where the precision is decided."""
-        return {
-            "engine": "onnxruntime",
-            "version": self._version,
-            "device": "cpu",
-            "precision": "as in the graph",
-            "threads": str(self._threads),
-        }
+        """Engine, version, threads, and the device and precisions of the kernels that ran."""
+        return self._description
+
+
+@contextmanager
+def _recorded(settings: Any) -> Iterator[None]:
+    """Have a session write down the kernels that it runs, if there is a place to write to."""
+    try:
+        scratch = tempfile.TemporaryDirectory(prefix="headlight-")
+    except OSError:  # a device without a writable folder; only the description is poorer
+        yield
+        return
+    with scratch as folder:
+        settings.enable_profiling = True
+        settings.profile_file_prefix = f"{folder}/kernels"
+        yield
+
+
+def _kernels(session: Any, settings: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the nodes of the optimised graph that were recorded, each with operator and types."""
+    if not settings.enable_profiling:
+        return []
+    try:
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # ONNX Runtime writes names of nodes as they are, quotes and all
+        return []
+    return [
+        event["args"]
+        for event in events
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
+    ]
+
+
+def _describe(
+    kernels: Sequence[Mapping[str, Any]], precision: str, passport: Mapping[str, str]
+) -> Mapping[str, str]:
+    layers: Counter[str] = Counter()
+    for kernel in kernels:
+        if kernel["op_name"] in _INTEGER_KERNELS:
+            layers["int8"] += 1
+        elif kernel["op_name"] in _FLOAT_KERNELS:
+            (dtype,) = kernel["input_type_shape"][0]
+            layers[_FLOATS.get(dtype, dtype)] += 1
+    devices = {kernel["provider"].removesuffix("ExecutionProvider").lower() for kernel in kernels}
+    elsewhere = fallback(precision, passport, layers)
+    return {
+        "device": ", ".join(sorted(devices)) or "cpu",
+        "precision": precisions_text(layers),
+        **({"fallback": elsewhere} if elsewhere else {}),
+    }
 
 
 def _settings(onnxruntime: Any, options: SessionOptions) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
-    settings.log_severity_level = _ERRORS_ONLY
+    settings.log_severity_level = _FATAL_ONLY
     # Idle worker threads that spin take the cores which decode video in the same process.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return settings

@@ -42,8 +42,11 @@ def show(config: ShowConfig) -> bool:
     Raises:
         HeadlightError: the artifact is broken, changed, or computes something else here.
     """
-    # The golden vectors are checked below, one by one and as a batch: engines may compile both.
-    with Reader.open(config.artifact, threads=config.threads, check_golden=False) as reader:
+    # A trial, because this is where people look at files of others. The golden vectors are checked
+    # below, one by one and as a batch: engines may compile both.
+    with Reader.open(
+        config.artifact, threads=config.threads, check_golden=False, trial=True
+    ) as reader:
         reports = [
             check_golden(reader.session, reader.info, config.artifact, batch=batch)
             for batch in (1, reader.max_batch)
@@ -58,7 +61,11 @@ def show(config: ShowConfig) -> bool:
 def _summary(reader: Reader, golden: GoldenReport) -> Iterator[tuple[str, str]]:
     manifest, spec = reader.info, reader.info.input
     yield "artifact", f"{manifest.id}, version {manifest.version}"
-    yield "engine", ", ".join(f"{name} {value}" for name, value in reader.engine.items())
+    engine = dict(reader.engine)
+    fallback = engine.pop("fallback", None)
+    yield "engine", ", ".join(f"{name} {value}" for name, value in engine.items())
+    if fallback is not None:
+        yield "fallback", fallback
     yield "precision", manifest.precision
     yield "input", f"{spec.height}x{spec.width} px uint8 BGR, {spec.resize}"
     for head in manifest.schema.heads:

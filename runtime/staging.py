@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,14 @@ from pathlib import Path
 
 from .errors import ConfigError
 
-__all__ = ["check_free", "file_digest", "new_folder", "write_bytes", "write_text"]
+__all__ = [
+    "check_free",
+    "file_digest",
+    "new_folder",
+    "read_plain",
+    "write_bytes",
+    "write_text",
+]
 
 
 @contextmanager
@@ -101,6 +109,27 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_plain(path: Path, *, largest_bytes: int) -> bytes:
+    """Return the content of a file that somebody else may have put there.
+
+    Raises:
+        OSError: it cannot be read, is a link, pipe, device or folder, or is larger than allowed.
+    """
+    # Opening a pipe waits for somebody to write into it, unless told not to.
+    flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    handle = os.open(path, os.O_RDONLY | flags)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(f"{path} is not a plain file")
+        if found.st_size > largest_bytes:
+            raise OSError(f"{path} has {found.st_size} bytes, more than {largest_bytes}")
+        with os.fdopen(handle, "rb", closefd=False) as stream:
+            return stream.read(largest_bytes)
+    finally:
+        os.close(handle)
 
 
 def file_digest(path: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from shutil import copytree
@@ -19,6 +19,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import export.artifact
 import export.onnx
 import export.openvino
 import export.scoreboard
@@ -148,6 +149,83 @@ def test_a_crop_of_one_pixel_is_one_error_among_answers(exported: Exported, lamp
         assert reader.stats().bad_images == 1
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_openvino_in_half_precision(
+    lamps_checkpoint: Path, lamps: Path, tmp_path: Path, precision: str
+) -> None:
+    require("openvino")
+    folder = tmp_path / "half"
+    options = arguments(lamps_checkpoint, lamps, folder, "--precision", precision)
+    assert export.openvino.main(options) == 0
+    manifest = Manifest.load(folder)
+    assert (manifest.precision, manifest.passport["precision"]) == (precision, precision)
+    weights = (lamps_checkpoint / "weights.safetensors").stat().st_size
+    ratio = (folder / "model.bin").stat().st_size / weights
+    assert ratio < 0.6 if precision == "fp16" else ratio > 0.9
+    with Reader.open(folder) as reader:
+        # Either the CPU computes so, or it is told that it does not.
+        missing = reader.engine["precision"] != precision
+        assert ("fallback" in reader.engine) is missing is ("fallback" in manifest.passport)
+
+
+def test_onnx_runtime_has_no_half_precision(
+    lamps_checkpoint: Path,
+    lamps: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = arguments(lamps_checkpoint, lamps, tmp_path / "out", "--precision", "fp16")
+    assert export.onnx.main(options) == 1
+    assert "export.onnx builds engines in fp32, int8, asked for fp16" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", sorted(COMMANDS))
+def test_a_fixed_batch(lamps_int8: Path, lamps: Path, tmp_path: Path, target: str) -> None:
+    require({"onnx": "onnxruntime", "openvino": "openvino"}[target])
+    folder = tmp_path / "fixed"
+    options = arguments(lamps_int8, lamps, folder, "--batch", "4", "--gate.max-flips", "0.05")
+    assert COMMANDS[target](options) == 0
+    manifest = Manifest.load(folder)
+    assert manifest.passport["batch"] == "4"
+    with Reader.open(folder) as reader:
+        images = [load_image(lamps / "val" / f"{i}.png") for i in range(6)]
+        alone = [reader.read(image) for image in images]
+        together = reader.read_many(images)
+        for one, other in zip(alone, together, strict=True):
+            assert isinstance(other, Result)
+            assert one.heads["side"].labels == other.heads["side"].labels
+
+
+def test_the_passport_tells_what_ran(exported: Exported) -> None:
+    passport = Manifest.load(exported.folder).passport
+    assert len(passport["source_sha256"]) == 64
+    assert passport["precision"] == exported.precision
+    # ONNX Runtime has no integer kernel for a linear layer with a float bias, as decided.
+    float_head = (exported.engine, exported.precision) == ("onnx", "int8")
+    told = "1 of 21 quantised layers run in float" if float_head else None
+    assert passport.get("fallback") == told
+    assert exported.precision in passport["computed_in"]
+    decided = passport.get("quantised_layers")
+    assert decided == ("21" if exported.precision == "int8" else None)
+
+
+def test_int8_layers_that_stay_float_are_told(
+    exported: Exported, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A graph in another form than its engine fuses, as a device may load after an update."""
+    if exported.precision != "fp32":
+        return
+    folder = Path(copytree(exported.folder, tmp_path / "copy"))
+    manifest = Manifest.load(folder)
+    passport = {**manifest.passport, "quantised_layers": "21"}
+    text = replace(manifest, precision="int8", passport=passport).to_json()
+    (folder / "artifact.json").write_text(text, encoding="utf-8")
+    with Reader.open(folder) as reader:
+        assert reader.engine["fallback"] == "21 of 21 quantised layers run in float"
+    assert runtime.show.main([str(folder)]) == 0
+    assert "fallback   21 of 21 quantised layers run in float\n" in capsys.readouterr().out
+
+
 # ---- the form that engines run fastest --------------------------------------------------------
 
 
@@ -198,6 +276,9 @@ def test_an_engine_with_corrupted_weights_is_not_exported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(export.onnx, "write_onnx", corrupted)
+    assert export.onnx.main(arguments(lamps_int8, lamps, tmp_path / "out")) == 1
+    assert capsys.readouterr().err.startswith("error: the engine's output 'colour' is not this")
+    monkeypatch.setattr(export.artifact, "check_probe", lambda *_: None)
     assert export.onnx.main(arguments(lamps_int8, lamps, tmp_path / "out")) == 1
     told = capsys.readouterr()
     assert told.err.startswith("error: the int8 engine disagrees with its checkpoint on ")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from runtime import ArtifactError, EngineError, IntegrityError, Reader, Result, session
 from runtime.decode import decode
+from runtime.manifest import Manifest
 from runtime.preprocess import fit_many
 from runtime.schema import load_schema
 from runtime.scores import OperatingPoint
@@ -170,7 +172,7 @@ def test_show_keeps_control_characters_from_the_terminal(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = copied / "artifact.json"
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace('"id": "small', '"id": "\\u001b[2J'), encoding="utf-8")
+    hostile = replace(Manifest.load(copied), id="\x1b[2J")
+    path.write_text(hostile.to_json(), encoding="utf-8")
     assert main([str(copied)]) == 0
     assert "\x1b" not in capsys.readouterr().out

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def test_float_layers_are_not_rounded(
     session = opened(make_artifact(network, engine=engine, precision=precision))
     images = random_images(3)
     assert_close(session.run(images), network.logits(images))
-    assert session.description["precision"] in ("as in the graph", "f32")
+    assert session.description["precision"] == "fp32"
 
 
 def test_bfloat16_is_used_when_asked_for(
@@ -306,3 +308,41 @@ def test_openvino_reads_onnx_files(
     session = open_session(folder, manifest, SessionOptions())
     images = random_images(2)
     assert_close(session.run(images), network.logits(images))
+
+
+def test_openvino_keeps_compiled_graphs_where_told(
+    make_artifact: Callable[..., Path], network: TinyNetwork, tmp_path: Path
+) -> None:
+    require("openvino")
+    folder = make_artifact(network, engine="openvino")
+    cache = tmp_path / "cache"
+    images = random_images(3)
+    for _ in range(2):
+        with closing(opened(folder, cache_dir=cache)) as session:
+            assert_close(session.run(images), network.logits(images))
+        kept = sorted(path.stat().st_mtime_ns for path in cache.iterdir())
+        assert kept
+    with closing(opened(folder, cache_dir=cache)) as session:
+        session.run(images)
+    assert sorted(path.stat().st_mtime_ns for path in cache.iterdir()) == kept
+    opened(folder).close()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "artifact.json", "golden.npz", "model.bin", "model.xml",
+    ]  # fmt: skip
+
+
+def test_onnx_runtime_works_where_nothing_can_be_written(
+    make_artifact: Callable[..., Path], network: TinyNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require("onnxruntime")
+    folder = make_artifact(network)
+
+    def refuse(**_: object) -> None:
+        raise FileNotFoundError("no usable temporary directory")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    session = opened(folder)
+    images = random_images(2)
+    assert_close(session.run(images), network.logits(images))
+    assert session.description["precision"] == "unknown"
+    assert session.description["device"] == "cpu"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +14,17 @@ import numpy as np
 import pytest
 
 import export.artifact
+import export.drafts
 import export.proof
 from export.artifact import ExportConfig, Exporter, ExportSource, export_artifact
 from export.parity import GateConfig
+from export.probe import Probe, probe_logits
 from runtime.arrays import Images, Logits
 from runtime.errors import ConfigError, DataError, EngineError, ParityError
 from runtime.manifest import Manifest
 from runtime.reader import Reader
-from tests.slimming import write_lamps
+from runtime.session import SessionOptions
+from tests.slimming import SCHEMA, write_lamps
 from train.checkpoint import load_checkpoint
 from train.scoring import score
 
@@ -27,10 +33,25 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 Answer = Callable[[Images, Logits], Logits]
 
 
+class ProbeSession:
+    """Answers as the engine of a probe network."""
+
+    description: Mapping[str, str] = {}
+
+    def run(self, images: Images) -> Logits:
+        return {
+            name: np.repeat(values, len(images), axis=0)
+            for name, values in probe_logits(SCHEMA).items()
+        }
+
+    def close(self) -> None:
+        pass
+
+
 class PretendedSession:
     """Runs the checkpoint in torch, and lets a test change the scores."""
 
-    description: Mapping[str, str] = {}
+    description: Mapping[str, str] = {"precision": "1 fp32, 2 int8", "fallback": "2 of 3 elsewhere"}
 
     def __init__(self, checkpoint: Path, change: Answer) -> None:
         self.network = load_checkpoint(checkpoint).build()
@@ -53,8 +74,11 @@ def export_it(
     def export_it(change: Answer = lambda _, scores: scores, **more: Any) -> Manifest:
         sessions: list[PretendedSession] = []
 
-        def open_session(*_: object) -> PretendedSession:
-            sessions.append(PretendedSession(lamps_checkpoint, change))
+        def open_session(
+            folder: Path, manifest: object, options: SessionOptions
+        ) -> PretendedSession:
+            answer = change if options.threads == 1 else on_two_threads
+            sessions.append(PretendedSession(lamps_checkpoint, answer))
             return sessions[-1]
 
         def write_graph(_: object, __: object, ___: object, path: Path) -> None:
@@ -66,13 +90,17 @@ def export_it(
             return {"engine": "pretended 1.0"}
 
         monkeypatch.setattr(export.proof, "open_session", open_session)
+        monkeypatch.setattr(export.artifact, "open_session", lambda *_: ProbeSession())
         monkeypatch.setattr(export.artifact, "write_graph", write_graph)
+        probe = Probe(load_checkpoint(lamps_checkpoint).build(), b"graph")
+        monkeypatch.setattr(export.artifact, "make_probe", lambda *_: probe)
         settings = {
             "checkpoint": lamps_checkpoint,
             "validation": (lamps / "val",),
             "output": tmp_path / "out",
         }
         writer = more.pop("write_engine", write_engine)
+        on_two_threads = more.pop("on_two_threads", change)
         config = ExportConfig(**(settings | more))
         try:
             exporter = Exporter(
@@ -102,8 +130,13 @@ def test_a_proven_engine_becomes_an_artifact(
     assert (manifest.version, manifest.precision, manifest.engine) == (7, "fp32", "onnx")
     assert manifest.parity["flips"] == 0
     assert manifest.parity["crops"] == 96
-    assert manifest.parity["limits"] == {"flips": 0.001, "score_difference": 0.02}
+    assert manifest.parity["limits"] == {"flips": 0.001, "score_difference": 0.005}
+    assert manifest.parity["own_differences"].keys() == {"batch", "threads"}
     assert manifest.passport["engine"] == "pretended 1.0"
+    assert manifest.passport["source_sha256"] == sha256(b"graph").hexdigest()
+    assert manifest.passport["computed_in"] == "1 fp32, 2 int8"
+    assert manifest.passport["fallback"] == "2 of 3 elsewhere"
+    assert (manifest.passport["precision"], manifest.passport["batch"]) == ("fp32", "any")
     assert manifest.passport["arch"]
     checkpoint = load_checkpoint(lamps_checkpoint)
     assert list(manifest.lineage) == ["fit", "export"]
@@ -117,7 +150,7 @@ def test_a_proven_engine_becomes_an_artifact(
 def test_the_version_grows_with_the_time(
     export_it: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export.artifact.time, "time", lambda: 1_700_000_000.9)
+    monkeypatch.setattr(export.drafts.time, "time", lambda: 1_700_000_000.9)
     assert export_it().version == 1_700_000_000
 
 
@@ -159,7 +192,7 @@ def test_an_engine_whose_answers_depend_on_the_batch_leaves_nothing(
         centred = scores["side"] - scores["side"].mean(0)
         return {**scores, "side": scores["side"] if len(centred) == 1 else centred}
 
-    with pytest.raises(ParityError, match=r"head 'side': .* the engine is not batch-invariant"):
+    with pytest.raises(ParityError, match=r"with a batch of 32 instead of 1, \d+ of 96 answers"):
         export_it(mixed)
     assert not list(tmp_path.iterdir())
 
@@ -167,17 +200,73 @@ def test_an_engine_whose_answers_depend_on_the_batch_leaves_nothing(
 def test_an_engine_that_answers_otherwise_the_second_time_leaves_nothing(
     export_it: Callable[..., Manifest], tmp_path: Path
 ) -> None:
-    calls = 0
+    # 96 crops one by one, three batches, 96 crops again, the golden vectors; then their check.
+    for right, told in (
+        (99, "differ by .* from run to run; the engine is not deterministic"),
+        (99 + 97, "differs from the golden vectors"),
+    ):
+        calls = 0
 
-    def forgetful(images: Images, scores: Logits) -> Logits:
-        nonlocal calls
-        calls += 1
-        # 96 crops one by one, three batches, the golden vectors; then their check.
-        return scores if calls <= 100 else other_sides(images, scores)
+        def forgetful(images: Images, scores: Logits, right: int = right) -> Logits:
+            nonlocal calls
+            calls += 1
+            return scores if calls <= right else other_sides(images, scores)
 
-    with pytest.raises(EngineError, match="differs from the golden vectors"):
-        export_it(forgetful)
+        with pytest.raises((ParityError, EngineError), match=told):
+            export_it(forgetful, on_two_threads=lambda _, scores: scores)
+        assert not list(tmp_path.iterdir())
+
+
+def test_an_engine_that_answers_otherwise_on_two_threads_leaves_nothing(
+    export_it: Callable[..., Manifest], tmp_path: Path
+) -> None:
+    with pytest.raises(ParityError, match=r"with two threads instead of one, 96 of 96 answers"):
+        export_it(on_two_threads=other_sides)
     assert not list(tmp_path.iterdir())
+
+    def rounded(_: Images, scores: Logits) -> Logits:
+        return {name: values + np.float32(1e-4) * (values > 0) for name, values in scores.items()}
+
+    manifest = export_it(on_two_threads=rounded)
+    assert 0 < manifest.parity["own_differences"]["threads"] < 1e-4
+
+
+def test_outputs_that_are_mixed_up_leave_nothing(
+    export_it: Callable[..., Manifest], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ParityError("mixed up")
+
+    monkeypatch.setattr(export.artifact, "check_probe", refuse)
+    with pytest.raises(ParityError, match="mixed up"):
+        export_it()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_the_report_shows_every_flip_also_when_the_gate_fails(
+    export_it: Callable[..., Manifest], tmp_path: Path, passes: bool
+) -> None:
+    gate = GateConfig(max_flips=1, max_score_difference=1) if passes else GateConfig()
+    with nullcontext() if passes else pytest.raises(ParityError):
+        export_it(other_sides, gate=gate, report=tmp_path / "report")
+    assert (tmp_path / "out").exists() is passes
+    told = json.loads((tmp_path / "report" / "gate.json").read_text(encoding="utf-8"))
+    assert (told["passed"], told["flips"], told["crops"]) == (passes, 96, 96)
+    assert (told["failure"] is None) is passes
+    assert [flip["index"] for flip in told["flipped"]] == list(range(96))
+    text = (tmp_path / "report" / "gate.html").read_text(encoding="utf-8")
+    assert text.count("data:image/jpeg") == 96
+    assert ("The gate passed" in text) is passes
+
+
+def test_a_report_is_not_written_over(export_it: Callable[..., Manifest], tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "precious").touch()
+    with pytest.raises(ConfigError, match="exists and is not empty"):
+        export_it(report=tmp_path / "report")
+    assert [path.name for path in (tmp_path / "report").iterdir()] == ["precious"]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, EngineError, MemoryError])
@@ -235,5 +324,7 @@ def test_int8_decisions_cannot_become_another_precision(
         checkpoint=lamps_checkpoint, validation=(), output=tmp_path / "out", precision="fp32"
     )
     assert exporter.precision(replace(config, precision="auto"), quantised) == "int8"
+    with pytest.raises(ConfigError, match="--batch must be at least 1"):
+        replace(config, batch=0)
     with pytest.raises(ConfigError, match="holds INT8 decisions, asked for --precision fp32"):
         exporter.precision(config, quantised)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from export.parity import GateConfig, Parity, compare_answers
+from export.parity import Flip, GateConfig, Parity, compare_answers
 from runtime.errors import ConfigError, EngineError, ParityError
 from runtime.scores import OperatingPoint
 from tests.artifacts import SMALL_SCHEMA
@@ -91,7 +91,8 @@ def test_a_flip_in_every_kind_of_head_counts() -> None:
         parity = compared(expected, found)
         if name != "second":  # a reading may be decoded to the same text
             assert len(parity.flipped) == 1
-            assert parity.flipped[0].startswith("crop 4: checkpoint ")
+            assert str(parity.flipped[0]).startswith("crop 4: checkpoint ")
+            assert parity.flipped[0].index == 4
         with pytest.raises(ParityError):
             parity.require(GateConfig(max_score_difference=0.02), "int8")
 
@@ -111,7 +112,7 @@ def test_probabilities_are_limited_though_answers_stay() -> None:
     found = {name: values / 3 for name, values in expected.items()}
     parity = compared(expected, found)
     assert not parity.flipped
-    with pytest.raises(ParityError, match=r"largest probability difference 0\.\d+ \(allowed 0.02"):
+    with pytest.raises(ParityError, match=r"largest probability difference 0\.\d+ \(allowed 0.005"):
         parity.require(GateConfig(), "fp32")
     parity.require(GateConfig(), "int8")
 
@@ -127,15 +128,17 @@ def test_scores_that_are_no_numbers_fail(head: str, value: float) -> None:
 
 
 def test_a_difference_that_is_no_number_fails() -> None:
-    for flipped_crops in ([], ["crop 0"]):
+    for flipped_crops in ([], [Flip(0, "crop 0", "blue", "green")]):
         with pytest.raises(ParityError):
             Parity(10, flipped_crops, float("nan")).require(GateConfig(max_flips=1), "int8")
 
 
 def test_limits_follow_the_precision_unless_given() -> None:
-    assert GateConfig().limits("fp32") == (0.001, 0.02)
+    assert GateConfig().limits("fp32") == (0.001, 0.005)
+    assert GateConfig().limits("fp16") == (0.001, 0.02)
+    assert GateConfig().limits("bf16") == (0.001, 0.1)
     assert GateConfig().limits("int8") == (0.01, 1.0)
-    assert GateConfig(max_flips=0.5).limits("fp32") == (0.5, 0.02)
+    assert GateConfig(max_flips=0.5).limits("fp32") == (0.5, 0.005)
     assert GateConfig(max_score_difference=0.0).limits("int8") == (0.01, 0.0)
 
 

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from runtime.arrays import Images
 from runtime.errors import EngineError
-from runtime.graph_contract import Port, Scores, check_graph, check_images, run_fixed
+from runtime.graph_contract import (
+    Port,
+    Scores,
+    check_graph,
+    check_images,
+    run_fixed,
+    run_within,
+)
 from tests.artifacts import SMALL_INPUT, SMALL_SCHEMA, random_images
 
 PATH = Path("model.onnx")
@@ -85,3 +92,21 @@ def test_run_fixed_gives_every_image_its_own_score(count: int, batch: int) -> No
     positive, negative = run_fixed(run, images, batch)
     assert (positive[:, 0] == expected).all()
     assert (negative[:, 0] == -expected).all()
+
+
+@given(count=st.integers(1, 20), smallest=st.integers(1, 4), more=st.integers(0, 4))
+def test_run_within_pads_and_parts(count: int, smallest: int, more: int) -> None:
+    sizes = []
+
+    def run(part: Images) -> Scores:
+        sizes.append(len(part))
+        return [part.reshape(len(part), -1).sum(axis=1, dtype=np.float32)[:, None]]
+
+    images = random_images(count)
+    expected = images.reshape(count, -1).sum(axis=1, dtype=np.float32)
+    (scores,) = run_within(run, images, smallest, smallest + more)
+    assert (scores[:, 0] == expected).all()
+    assert all(smallest <= size <= smallest + more for size in sizes)
+    # No more calls, and no more padding, than it takes.
+    assert len(sizes) == -(-count // (smallest + more))
+    assert sum(sizes) - count < smallest

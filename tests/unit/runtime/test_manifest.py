@@ -147,7 +147,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def listed(folder: Path) -> Manifest:
-    return manifest(files={path.name: FileRecord.of(path) for path in folder.iterdir()})
+    names = sorted({path.name for path in folder.iterdir()} - {MANIFEST_FILE})
+    return manifest(files={name: FileRecord.of(folder / name) for name in names})
 
 
 def test_check_files_accepts_what_was_listed(folder: Path) -> None:
@@ -186,6 +187,19 @@ def test_check_files_refuses(folder: Path, change: Callable[[Path], Any], messag
     change(folder)
     with pytest.raises(IntegrityError, match=message):
         value.check_files(folder)
+
+
+def test_a_changed_manifest_is_refused_though_it_parses(folder: Path) -> None:
+    text = listed(folder).to_json()
+    path = folder / MANIFEST_FILE
+    for changed in (text.replace("blue", "blux"), f"{text} ", text.replace("0.01", "0.02")):
+        path.write_text(changed, encoding="utf-8")
+        Manifest.from_json(changed)
+        with pytest.raises(IntegrityError, match=r"artifact\.json was changed"):
+            Manifest.load(folder)
+    start = text.rindex(',\n "sha256"')
+    path.write_text(text[:start] + "\n}", encoding="utf-8")  # as before there were seals
+    assert Manifest.load(folder) == listed(folder)
 
 
 def test_check_files_of_a_folder_that_is_gone(folder: Path) -> None:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runtime.errors import ConfigError
-from runtime.staging import check_free, file_digest, new_folder, write_text
+from runtime.staging import check_free, file_digest, new_folder, read_plain, write_text
 
 
 def test_appears_whole(tmp_path: Path) -> None:
@@ -105,3 +107,20 @@ def test_file_digest(tmp_path: Path) -> None:
     content = b"x" * (3 << 20)
     (tmp_path / "f").write_bytes(content)
     assert file_digest(tmp_path / "f") == hashlib.sha256(content).hexdigest()
+
+
+def test_plain_files_are_read_up_to_a_size(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    assert read_plain(path, largest_bytes=5) == b"12345"
+    with pytest.raises(OSError, match="has 5 bytes, more than 4"):
+        read_plain(path, largest_bytes=4)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_nothing_but_plain_files_is_read(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "a")
+    with pytest.raises(OSError, match=r"not a plain file|symbolic links"):
+        read_plain(tmp_path / "a", largest_bytes=10)
+    with pytest.raises(FileNotFoundError):
+        read_plain(tmp_path / "b", largest_bytes=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -230,6 +231,15 @@ def test_the_graph_has_standard_operators_only(exported: tuple[Network, Path]) -
     assert {node.domain for node in model.graph.node} == {""}
     assert not model.functions
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+
+
+def test_the_graph_does_nothing_in_vain(exported: tuple[Network, Path]) -> None:
+    nodes = onnx.load(exported[1]).graph.node
+    kinds = Counter(node.op_type for node in nodes)
+    assert not kinds.keys() & {"Identity", "Dropout", "Constant", "Shape", "Expand"}
+    # The crop's bytes become channels first, then floats; nothing changes layout or type again.
+    assert kinds["Cast"] == kinds["Transpose"] == 1
+    assert {node.op_type for node in nodes[:2]} == {"Cast", "Transpose"}
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])

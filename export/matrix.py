@@ -1,0 +1,270 @@
+"""Checkpoints x engines x precisions on real crops: ``python -m export.matrix CHECKPOINT...``.
+
+Every checkpoint is exported to every engine in every precision that both have, without a limit at
+the gate: what would have failed it is told, not left out. All engines are timed by turns in one
+process, one crop a call on one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import torch
+
+from benchmarks.arguments import POSITIONAL, artifact_names
+from benchmarks.command import run_command, say
+from benchmarks.environment import environment
+from benchmarks.metrics import evaluate
+from benchmarks.report import Rows, markdown_table, show_table, to_json
+from benchmarks.scenarios import compare_interleaved
+from benchmarks.scoring import open_engine
+from runtime.arrays import Images, Logits
+from runtime.decode import decode
+from runtime.errors import ConfigError, HeadlightError
+from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
+from runtime.session import Session
+from runtime.staging import check_free, new_folder
+from train.checkpoint import Checkpoint, load_checkpoint
+from train.data import CropSet, load_crops
+from train.scoring import score
+
+from .artifact import export_artifact
+from .exporter import Exporter
+from .parity import GateConfig, compare_answers
+from .scoreboard import run_alone
+
+__all__ = ["Cell", "MatrixConfig", "main"]
+
+EXPORTERS: Final[Mapping[str, str]] = {
+    "onnx": "export.onnx",
+    "openvino": "export.openvino",
+    "tflite": "export.tflite.cli",
+}
+"""Engine to the module with its ``EXPORTER``; TensorRT is missing, whose engines need a GPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixConfig:
+    """Export checkpoints to every engine in every precision, and measure what came of it.
+
+    Raises:
+        ConfigError: no checkpoint, an unknown engine, or fewer than five rounds.
+    """
+
+    checkpoints: Annotated[tuple[Path, ...], POSITIONAL]
+    """Float and quantised checkpoints."""
+    validation: tuple[Path, ...]
+    """Labelled lists: the gate compares on them, thresholds are fitted on them."""
+    data: tuple[Path, ...]
+    """Test lists; exact answers and flips are counted over all of them together."""
+    output: Path
+    """Folder to make: matrix.md and matrix.json. The artifacts stay in OUTPUT.artifacts, and those
+    that are there already are not exported again."""
+    engines: tuple[str, ...] = tuple(EXPORTERS)
+    """Engines to export to."""
+    rounds: int = 20
+    """Turns of the interleaved timing."""
+    overwrite: bool = False
+    """Replace an existing OUTPUT."""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.engines) - set(EXPORTERS)
+        if not self.checkpoints or unknown or not self.engines or self.rounds < 5:
+            raise ConfigError(
+                f"need checkpoints, engines among {list(EXPORTERS)} and at least 5 rounds, got "
+                f"{len(self.checkpoints)}, {list(self.engines)} and {self.rounds}"
+            )
+
+
+@dataclass(slots=True, kw_only=True)
+class Cell:
+    """One checkpoint in one engine and precision, or in torch."""
+
+    checkpoint: str
+    engine: str
+    precision: str
+    problem: str | None = None
+    """Why there is no artifact; then nothing below was measured."""
+    samples: int = 0
+    """Crops of the test lists."""
+    exact: int = 0
+    """Of these, those answered exactly."""
+    flips: int = 0
+    """Of these, those answered otherwise than by the float checkpoint in torch."""
+    max_score_difference: float = 0.0
+    """Largest difference of any probability from the float checkpoint in torch."""
+    passes: bool = True
+    """Whether the gate's usual limits hold on the test lists."""
+    engine_bytes: int = 0
+    p50_ms: float | None = None
+    fallback: str | None = None
+    """What the engine runs elsewhere, or in another precision, than asked."""
+
+    @property
+    def name(self) -> str:
+        """Of its artifact's folder."""
+        return f"{self.checkpoint}-{self.engine}-{self.precision}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line."""
+    return run_command(argv, MatrixConfig, _work, prog="python -m export.matrix")
+
+
+def _work(config: MatrixConfig) -> int:
+    check_free(config.output, overwrite=config.overwrite)
+    torch.set_num_threads(1)
+    began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    exporters = {engine: import_module(EXPORTERS[engine]).EXPORTER for engine in config.engines}
+    cells, queries = list[Cell](), dict[str, Callable[[], object]]()
+    with ExitStack() as engines:
+        names = artifact_names(config.checkpoints)
+        for name, path in zip(names, config.checkpoints, strict=True):
+            reference = _Reference.of(name, load_checkpoint(path), config)
+            cells.append(reference.cell)
+            queries[reference.cell.name] = reference.query(reference.run)
+            for cell, exporter in _kinds(reference, exporters):
+                cells.append(cell)
+                folder = config.output.with_name(f"{config.output.name}.artifacts") / cell.name
+                say(cell.name)
+                cell.problem = _export(config, path, cell.precision, exporter, folder)
+                if cell.problem is None:
+                    manifest, session = engines.enter_context(open_engine(folder))
+                    reference.measure(cell, manifest, session)
+                    queries[cell.name] = reference.query(session.run)
+        say(f"timing {len(queries)} networks")
+        timing = compare_interleaved(queries, rounds=config.rounds).to_object()
+    for cell in cells:
+        cell.p50_ms = timing["medians_ms"].get(cell.name)
+    rows = [_row(cell) for cell in cells]
+    _write(config, began, rows, {"cells": [asdict(cell) for cell in cells], "timing": timing})
+    show_table(f"batch 1, one thread, {began}", rows)
+    print(f"wrote {config.output}")
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """A checkpoint in torch: what its engines are compared with."""
+
+    cell: Cell
+    checkpoint: Checkpoint
+    crops: CropSet
+    run: Callable[[Images], Logits]
+    logits: Logits
+    """Of all ``crops``."""
+
+    @classmethod
+    def of(cls, name: str, checkpoint: Checkpoint, config: MatrixConfig) -> _Reference:
+        crops = load_crops(config.data, checkpoint.schema, checkpoint.input)
+        network = checkpoint.build()
+
+        def run(images: Images) -> Logits:
+            return score(network, images)
+
+        cell = Cell(checkpoint=name, engine="torch", precision="fp32")
+        cell.engine_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
+        reference = cls(cell, checkpoint, crops, run, run_alone(run, crops))
+        reference.count(cell, reference.logits)
+        return reference
+
+    def query(self, run: Callable[[Images], Logits]) -> Callable[[], object]:
+        """Return a call that answers one crop."""
+        image = next(self.crops.image_batches(1))
+        return lambda: run(image)
+
+    def measure(self, cell: Cell, manifest: Manifest, session: Session) -> None:
+        """Note how an engine answers the test lists."""
+        logits = run_alone(session.run, self.crops)
+        self.count(cell, logits)
+        schema, operating = self.checkpoint.schema, self.checkpoint.operating
+        parity = compare_answers(schema, self.logits, logits, operating, self.crops.texts)
+        cell.flips = len(parity.flipped)
+        cell.max_score_difference = parity.max_score_difference
+        cell.passes = parity.within(*GateConfig().limits(cell.precision))
+        cell.engine_bytes = sum(
+            record.size_bytes for name, record in manifest.files.items() if name != GOLDEN_FILE
+        )
+        cell.fallback = session.description.get("fallback")
+
+    def count(self, cell: Cell, logits: Logits) -> None:
+        """Note how many answers are exact."""
+        schema = self.checkpoint.schema
+        decoded = decode(schema, logits, self.checkpoint.operating)
+        exact = evaluate(schema, decoded, self.crops.targets).exact
+        cell.samples, cell.exact = exact.total, exact.hits
+
+
+def _kinds(
+    reference: _Reference, exporters: Mapping[str, Exporter]
+) -> Iterator[tuple[Cell, Exporter]]:
+    """Yield what a checkpoint can become."""
+    for engine, exporter in exporters.items():
+        for precision in exporter.precisions:
+            if (precision == "int8") == reference.checkpoint.quantised:
+                name = reference.cell.checkpoint
+                yield Cell(checkpoint=name, engine=engine, precision=precision), exporter
+
+
+def _export(
+    config: MatrixConfig, checkpoint: Path, precision: str, exporter: Exporter, folder: Path
+) -> str | None:
+    """Make an artifact unless it is there; return what stood in the way."""
+    if (folder / MANIFEST_FILE).is_file():
+        return None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    wanted: Any = "auto" if precision == "int8" else precision
+    asked = exporter.config(
+        checkpoint=checkpoint,
+        validation=config.validation,
+        output=folder,
+        precision=wanted,
+        gate=GateConfig(max_flips=1.0, max_score_difference=1.0),
+    )
+    try:
+        export_artifact(asked, exporter)
+    except HeadlightError as error:
+        return str(error).splitlines()[0]
+    return None
+
+
+def _row(cell: Cell) -> Mapping[str, str]:
+    row = {"checkpoint": cell.checkpoint, "engine": cell.engine, "precision": cell.precision}
+    if cell.problem is not None:
+        return {**row, "note": f"no artifact: {cell.problem}"}
+    return {
+        **row,
+        "exact": f"{cell.exact / cell.samples:.4f}",
+        "flips": str(cell.flips),
+        "max difference": f"{cell.max_score_difference:.4f}",
+        "MB": f"{cell.engine_bytes / 1e6:.2f}",
+        "p50 ms": "-" if cell.p50_ms is None else f"{cell.p50_ms:.3f}",
+        "note": "; ".join(
+            filter(None, ["" if cell.passes else "would fail the gate", cell.fallback])
+        ),
+    }
+
+
+def _write(config: MatrixConfig, began: str, rows: Rows, record: Mapping[str, Any]) -> None:
+    here = environment()
+    device, lists = here["device"], ", ".join("/".join(path.parts[-2:]) for path in config.data)
+    text = (
+        f"Measured {began} on {device['cpu']}, {device['cores']} cores; batch 1, one thread, "
+        f"median of interleaved turns. Exact answers and flips on {lists} together; flips and the "
+        "largest difference of a probability are against the same checkpoint's float weights in "
+        f"torch.\n\n{markdown_table(rows)}"
+    )
+    with new_folder(config.output, overwrite=config.overwrite) as folder:
+        (folder / "matrix.md").write_text(text, encoding="utf-8")
+        written = to_json({"measured": began, "environment": here, **record})
+        (folder / "matrix.json").write_text(written, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,84 @@
+"""``python -m export.matrix`` through its command line, with real engines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import export.onnx
+from export.exporter import Exporter
+from export.matrix import main
+from runtime.errors import EngineError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def arguments(checkpoint: Path, lamps: Path, output: Path, *engines: str) -> list[str]:
+    return [
+        *(str(checkpoint), "--validation", str(lamps / "val"), "--data", str(lamps / "val")),
+        *("--output", str(output), "--rounds", "5", "--engines", *engines),
+    ]
+
+
+def read(output: Path) -> dict[str, dict[str, Any]]:
+    cells = json.loads((output / "matrix.json").read_text(encoding="utf-8"))["cells"]
+    return {f"{cell['engine']} {cell['precision']}": cell for cell in cells}
+
+
+def test_every_engine_and_precision_is_measured(
+    lamps_checkpoint: Path, lamps: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "matrix"
+    assert main(arguments(lamps_checkpoint, lamps, output, "onnx", "openvino")) == 0
+    cells = read(output)
+    assert {"torch fp32", "onnx fp32", "openvino fp32"} <= cells.keys()
+    assert not [name for name in cells if name.endswith("int8")]  # the checkpoint decided none
+    for cell in cells.values():
+        assert cell["problem"] is None
+        assert cell["samples"] == 96
+        assert cell["exact"] == cells["torch fp32"]["exact"]
+        assert (cell["flips"], cell["passes"]) == (0, True)
+        assert cell["p50_ms"] > 0
+    assert 0 < cells["onnx fp32"]["max_score_difference"] < 1e-3
+    table = (output / "matrix.md").read_text(encoding="utf-8")
+    assert table.count("openvino") >= 1
+    artifacts = sorted(path.name for path in (tmp_path / "matrix.artifacts").iterdir())
+    assert len(artifacts) == len(cells) - 1
+
+
+def test_what_cannot_be_exported_is_told_and_the_rest_goes_on(
+    lamps_checkpoint: Path, lamps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(*_: object) -> dict[str, str]:
+        raise EngineError("no kernel for Swirl\nand more")
+
+    broken = Exporter(engine="onnx", engine_file="model.onnx", write=write, precisions=("fp32",))
+    monkeypatch.setattr(export.onnx, "EXPORTER", broken)
+    output = tmp_path / "matrix"
+    assert main(arguments(lamps_checkpoint, lamps, output, "onnx", "openvino")) == 0
+    cells = read(output)
+    assert cells["onnx fp32"]["problem"] == "no kernel for Swirl"
+    assert cells["onnx fp32"]["p50_ms"] is None
+    assert cells["openvino fp32"]["problem"] is None
+    assert "no artifact: no kernel for Swirl" in (output / "matrix.md").read_text(encoding="utf-8")
+
+
+def test_artifacts_that_are_there_are_not_made_again(
+    lamps_checkpoint: Path, lamps: Path, tmp_path: Path
+) -> None:
+    words = arguments(lamps_checkpoint, lamps, tmp_path / "matrix", "onnx")
+    assert main(words) == 0
+    (artifact,) = (tmp_path / "matrix.artifacts").glob("*onnx-fp32")
+    before = (artifact / "artifact.json").stat().st_mtime_ns
+    assert main([*words, "--overwrite"]) == 0
+    assert (artifact / "artifact.json").stat().st_mtime_ns == before
+
+
+def test_an_unknown_engine_is_refused(
+    lamps_checkpoint: Path, lamps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(lamps_checkpoint, lamps, tmp_path / "out", "abacus")) == 1
+    assert "engines among" in capsys.readouterr().err
