@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 READY := $(VENV)/.ready
+# The TFLite converter and TensorRT-RTX have no wheels for other machines.
+EVERYTHING := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
 
 .PHONY: help setup demo test check real clean
 help: ## list the targets
@@ -12,10 +14,7 @@ help: ## list the targets
 
 setup: $(READY) ## make the virtual environment
 # Here a missing engine is a failure, not a skip.
-test: export HEADLIGHT_INSTALLED := onnxruntime openvino
-ifeq ($(shell uname -sm),Linux x86_64)
-test: export HEADLIGHT_INSTALLED += tensorrt_rtx
-endif
+test: export HEADLIGHT_INSTALLED := onnxruntime openvino $(if $(EVERYTHING),tensorrt_rtx litert_torch)
 test: $(READY) ## all tests
 	$(RUN) pytest
 
@@ -41,12 +40,13 @@ $(READY): pyproject.toml
 DEMO := runs/demo
 BUDGET := benchmarks/budgets/demo.toml
 
-demo: $(DEMO)/openvino/artifact.json $(DEMO)/rtx-kit/kit.json ## the whole chain on rendered plates, in minutes
+demo: $(DEMO)/openvino/artifact.json ## the whole chain on rendered plates, in minutes
+demo: $(if $(EVERYTHING),$(DEMO)/tflite/artifact.json $(DEMO)/rtx-kit/kit.json)
 	rm -rf $(DEMO)/accuracy $(DEMO)/latency
 	$(RUN) benchmarks.accuracy $(DEMO)/openvino --data $(DEMO)/test --budget $(BUDGET) --output $(DEMO)/accuracy
 	$(RUN) benchmarks.latency $(DEMO)/openvino --budget $(BUDGET) --output $(DEMO)/latency
 	$(RUN) runtime.show $(DEMO)/openvino --image $(DEMO)/test/images/000/00000[0-9].jpg
-	@echo "artifact: $(DEMO)/openvino; to build a TensorRT-RTX engine on a device: $(DEMO)/rtx-kit"
+	@echo "artifacts: $(DEMO)/openvino $(if $(EVERYTHING),$(DEMO)/tflite; for a device: $(DEMO)/rtx-kit)"
 
 $(DEMO)/train/labels.tsv: | $(READY)
 	$(RUN) train.synth cn-plate -n 12000 --seed 1 -o $(DEMO)/train
@@ -67,6 +67,9 @@ $(DEMO)/int8/checkpoint.json: | $(DEMO)/slim/checkpoint.json
 $(DEMO)/openvino/artifact.json: | $(DEMO)/int8/checkpoint.json $(DEMO)/test/labels.tsv
 	$(RUN) export.openvino $(DEMO)/int8 --validation $(DEMO)/val --gate.max-flips 0.1 \
 	    --output $(DEMO)/openvino
+$(DEMO)/tflite/artifact.json: | $(DEMO)/int8/checkpoint.json
+	$(RUN) export.tflite $(DEMO)/int8 --validation $(DEMO)/val --gate.max-flips 0.1 \
+	    --output $(DEMO)/tflite
 $(DEMO)/rtx-kit/kit.json: | $(DEMO)/int8/checkpoint.json
 	$(RUN) export.trt $(DEMO)/int8 --rtx --kit --validation $(DEMO)/val --gate.max-flips 0.1 \
 	    --output $(DEMO)/rtx-kit
