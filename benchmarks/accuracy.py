@@ -28,7 +28,7 @@ from .evaluation_report import PAGE, Evaluated, check_report_packages, mistakes,
 from .labelled import LabelledCrops, read_labelled
 from .operating_point import PRECISION_FLOOR, LabelRule, fit_operating_point
 from .report import Report, headline
-from .scoring import check_apart, open_engine, origin, score_crops
+from .scoring import check_apart, common_schema, open_engine, origin, score_crops
 
 __all__ = ["AccuracyConfig", "main", "measure_accuracy"]
 
@@ -94,7 +94,7 @@ def measure_accuracy(config: AccuracyConfig) -> int:
     limits = limits_for(config.budget, device(), "benchmarks.accuracy")
     folders = dict(zip(names, config.artifacts, strict=True))
     manifests = {name: Manifest.load(folder) for name, folder in folders.items()}
-    schema = _common_schema(manifests)
+    schema = common_schema(manifests)
     data = read_labelled(config.data, schema, skip_bad=config.skip_bad)
     if data.bad_rows:
         say(f"left out {len(data.bad_rows)} rows of {config.data} that cannot be used")
@@ -114,18 +114,6 @@ def measure_accuracy(config: AccuracyConfig) -> int:
             "benchmarks.latency ARTIFACT..."
         )
     return exit_code([verdict for verdicts in report.verdicts.values() for verdict in verdicts])
-
-
-def _common_schema(manifests: Mapping[str, Manifest]) -> Schema:
-    (first, manifest), *others = manifests.items()
-    for name, other in others:
-        if other.schema != manifest.schema:
-            raise ConfigError(
-                f"{first} answers the schema {manifest.schema.name!r}, {name} another one, "
-                f"{other.schema.name!r}; only artifacts with the same heads, labels and readings "
-                "can be compared"
-            )
-    return manifest.schema
 
 
 def _read_validation(

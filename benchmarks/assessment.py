@@ -24,7 +24,7 @@ from .operating_point import RecallAtPrecision, recall_at_precision
 from .resampling import Answers, ThresholdSpread, threshold_spread
 from .risk_coverage import RiskCoverage, risk_coverage
 
-__all__ = ["Assessment", "Difference", "Validated", "assess", "difference"]
+__all__ = ["Assessment", "Difference", "Validated", "assess", "difference", "drop_measurement"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,10 @@ class Assessment:
         return found
 
     def to_object(self) -> Mapping[str, Any]:
-        """Return everything for a report."""
+        """Return everything for a report; ``exact_wrong`` are row numbers of the list, from 0."""
+        wrong = self.metrics.given & ~self.metrics.exact_right
         return {
+            "exact_wrong": np.flatnonzero(wrong),
             "metrics": describe(self.metrics, self.schema),
             "operating": self.operating.to_object(),
             "recall_at_precision": self.accepted.to_object() if self.accepted else None,
@@ -164,14 +166,7 @@ class Difference:
 
     def measurements(self) -> list[Measurement]:
         """Return what a budget may limit."""
-        drop = Measurement(
-            metric="versus.exact_drop",
-            value=self.exact.drop,
-            samples=self.exact.total,
-            bounds=self.exact.bounds,
-            stat="mean",
-        )
-        return [_of_share("versus.flips", self.flips.share), drop]
+        return [_of_share("versus.flips", self.flips.share), drop_measurement(self.exact)]
 
     def to_object(self) -> Mapping[str, Any]:
         """Return everything for a report; ``where`` are row numbers of the list, from 0."""
@@ -257,6 +252,17 @@ def difference(first: Assessment, second: Assessment) -> Difference:
     return Difference(
         flips(first.decoded, second.decoded),
         mcnemar(first.metrics.exact_right[given], second.metrics.exact_right[given]),
+    )
+
+
+def drop_measurement(exact: Paired) -> Measurement:
+    """Return what a budget may limit of the exact answers that one artifact loses to another."""
+    return Measurement(
+        metric="versus.exact_drop",
+        value=exact.drop,
+        samples=exact.total,
+        bounds=exact.bounds,
+        stat="mean",
     )
 
 

@@ -20,6 +20,7 @@ from runtime.strict import StrictObject
 
 __all__ = [
     "FAMILIES",
+    "LOAD_KEYS",
     "RELATIVE_FAMILIES",
     "Limit",
     "Measurement",
@@ -29,6 +30,7 @@ __all__ = [
     "judge",
     "limits_for",
     "read_budget",
+    "read_load",
 ]
 
 BUDGET_VERSION: Final = 1
@@ -37,12 +39,21 @@ FAMILIES: Final[Mapping[str, str]] = {
     "versus": "benchmarks.accuracy",
     "latency": "benchmarks.latency",
     "throughput": "benchmarks.latency",
+    "frames": "benchmarks.latency",
     "size": "benchmarks.latency",
     "speedup": "benchmarks.latency",
 }
 """First word of a metric to the command that measures it."""
 RELATIVE_FAMILIES: Final = frozenset({"versus", "speedup"})
 """Metrics against the first artifact of the command line, which itself has none."""
+SCENARIOS: Final = frozenset(
+    {"single-stream", "multi-stream", "server", "offline", "camera", "interleaved", "cold-start"}
+)
+"""What a limit's ``scenario`` may be."""
+LOAD_KEYS: Final = frozenset(
+    {"streams", "rate", "bound_ms", "cameras", "fps", "jitter_ms", "deadline_ms"}
+)
+"""What a budget may say of the load under which its limits must hold."""
 _MATCH_KEYS: Final = frozenset({"arch", "cpu", "cores", "flags", "soc"})
 
 
@@ -85,7 +96,8 @@ class Limit:
     """One line of a budget.
 
     Raises:
-        ConfigError: an unknown metric family, no finite bound, or a confidence outside (0.5, 1).
+        ConfigError: an unknown metric family or scenario, no finite bound, or a confidence outside
+            (0.5, 1).
     """
 
     metric: str
@@ -101,6 +113,11 @@ class Limit:
             raise ConfigError(
                 f"limit on {self.metric!r}: nothing measures it; metrics begin with one of "
                 f"{sorted(FAMILIES)} (see docs/budgets.md)"
+            )
+        if self.scenario is not None and self.scenario not in SCENARIOS:
+            raise ConfigError(
+                f"limit on {self.metric!r}: unknown scenario {self.scenario!r}; expected one of "
+                f"{sorted(SCENARIOS)}"
             )
         bounds = [bound for bound in (self.min, self.max) if bound is not None]
         if not bounds or not all(isfinite(bound) for bound in bounds):
@@ -158,6 +175,34 @@ def read_budget(path: Path, device: Mapping[str, object]) -> tuple[Limit, ...]:
         ConfigError: the file is unreadable, has unknown or wrong keys, or no limit for the device.
         MissingExtraError: this Python has no TOML parser.
     """
+    with _opened(path) as top:
+        limits = [_limit(item) for item in top.items("limits", default=[])]
+        for name, item in top.mapping("device", default={}).items():
+            limits += _device_limits(name, item, device)
+        _load(top)
+    if not limits:
+        raise ConfigError(f"budget {path} has no limit for this device: {dict(device)}")
+    return tuple(limits)
+
+
+def read_load(path: Path) -> Mapping[str, float]:
+    """Read the load under which the limits of a budget file are to hold.
+
+    Returns:
+        Some of ``LOAD_KEYS``; none where the file has no ``[load]``.
+
+    Raises:
+        ConfigError: the file is unreadable, or its load has unknown keys or no numbers.
+        MissingExtraError: this Python has no TOML parser.
+    """
+    with _opened(path) as top:
+        load = _load(top)
+        top.items("limits", default=[])
+        top.mapping("device", default={})
+    return load
+
+
+def _opened(path: Path) -> StrictObject:
     try:
         import tomllib
     except ImportError as error:
@@ -166,15 +211,17 @@ def read_budget(path: Path, device: Mapping[str, object]) -> tuple[Limit, ...]:
         value = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"budget {path} cannot be read: {error}") from error
-    with StrictObject(value, f"budget {path}", ConfigError) as top:
-        if top.integer("schema") != BUDGET_VERSION:
-            raise ConfigError(f"budget {path}: schema must be {BUDGET_VERSION}")
-        limits = [_limit(item) for item in top.items("limits", default=[])]
-        for name, item in top.mapping("device", default={}).items():
-            limits += _device_limits(name, item, device)
-    if not limits:
-        raise ConfigError(f"budget {path} has no limit for this device: {dict(device)}")
-    return tuple(limits)
+    top = StrictObject(value, f"budget {path}", ConfigError)
+    if top.integer("schema") != BUDGET_VERSION:
+        raise ConfigError(f"budget {path}: schema must be {BUDGET_VERSION}")
+    return top
+
+
+def _load(top: StrictObject) -> Mapping[str, float]:
+    given = top.mapping("load", default={})
+    with StrictObject(dict(given), "load", ConfigError) as load:
+        found = {key: load.optional_number(key) for key in sorted(LOAD_KEYS)}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def limits_for(path: Path | None, device: Mapping[str, object], command: str) -> tuple[Limit, ...]:

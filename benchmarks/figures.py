@@ -1,4 +1,4 @@
-"""Pictures of results: reliability, risk over coverage, latency.
+"""Pictures of results: reliability, risk over coverage, latency, runs over time.
 
 Matplotlib is used without pyplot, so no display and no global state is touched.
 """
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["check_matplotlib", "draw_latencies", "draw_reliability", "draw_risk_coverage"]
+    from .scenarios.open_loop import Served
+
+__all__ = [
+    "check_matplotlib",
+    "draw_latencies",
+    "draw_reliability",
+    "draw_risk_coverage",
+    "draw_timeline",
+]
 
 _FONTS: Final = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC")
 """Matplotlib's own font and, for what it lacks, those with Chinese characters."""
@@ -123,6 +131,32 @@ def draw_latencies(path: Path, latencies_ns: Mapping[str, npt.NDArray[np.int64]]
         axes.hist(times, bins=edges, weights=share, histtype="step", label=name)
     axes.set(xscale="log", xlabel="latency, ms", ylabel="share of queries")
     axes.legend(loc="upper right")
+    _save(figure, path)
+
+
+def draw_timeline(path: Path, served: Served, title: str, *, limit_ms: float) -> None:
+    """Draw when queries arrived and how long each took: stalls, bursts and slow growth show here.
+
+    Args:
+        path: PNG to write.
+        served: What became of the queries; those that nobody answered are marked at the limit.
+        title: Of which run.
+        limit_ms: Deadline or bound, drawn as a line.
+    """
+    figure, axes = _canvas((7.0, 3.5))
+    answered, arrivals_s = served.answered, served.arrivals_ns / 1e9
+    latency_ms = served.latency_ns / 1e6
+    axes.plot(
+        arrivals_s[answered], latency_ms[answered], ".", markersize=3, label="answered", zorder=2
+    )
+    axes.axhline(limit_ms, color="grey", linewidth=0.8, linestyle="--", label="limit")
+    if not answered.all():
+        lost = arrivals_s[~answered]
+        axes.plot(lost, np.full(len(lost), limit_ms), "x", color="tab:red", label="never answered")
+    axes.set(yscale="log", xlabel="intended arrival, s", ylabel="latency, ms")
+    axes.set_title(title, loc="left")
+    # Not within the axes: wherever it stood there, it would hide queries.
+    figure.legend(loc="outside upper right", ncols=3, fontsize="small")
     _save(figure, path)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Share", "min_queries", "quantile_bounds", "wilson"]
+__all__ = ["Share", "min_queries", "quantile_bounds", "wilson", "within"]
 
 
 def wilson(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -99,6 +99,27 @@ def quantile_bounds(
     over = int((_binomial_cdf(count, 1 - quantile) <= tail).sum()) - 1
     high = float(ordered[count - over]) if over >= 1 else float("inf")
     return low, high
+
+
+def within(over: int, total: int, quantile: float, confidence: float = 0.99) -> bool | None:
+    """Tell whether a quantile lies within a limit, from how many samples lie over it.
+
+    This is LoadGen's early-stopping rule for the Server scenario. It allows one sample more over
+    the limit than ``quantile_bounds`` and LoadGen's estimate for the other scenarios do.
+
+    Args:
+        over: Samples over the limit.
+        total: All samples.
+        quantile: In (0, 1).
+        confidence: Of the answer.
+
+    Returns:
+        True: proven to lie within; False: proven to lie over it; None: neither.
+    """
+    cdf = _binomial_cdf(total, 1 - quantile)
+    if cdf[over] <= 1 - confidence:
+        return True
+    return False if over and 1 - cdf[over - 1] <= 1 - confidence else None
 
 
 def min_queries(quantile: float, *, over: int = 1, confidence: float = 0.99) -> int:

@@ -1,9 +1,10 @@
 """Measure how fast artifacts are on this machine, and judge them by a budget.
 
-SingleStream of the engine call and of the whole ``Reader.read``, Offline throughput, cold starts,
-size; see ``scenarios`` for what these words mean. With several artifacts, all engines also run by
-turns in one process, and the first is what the others' speedups are against. In the table, the
-number in brackets is the bound that the true percentile keeps with 99 % confidence.
+MLPerf's scenarios single-stream, multi-stream, server and offline, and ``camera``; see
+``scenarios`` for what these words mean. Then cold starts and size. The answers of the timed runs
+are checked; a wrong one ends the command. With several artifacts, all engines also run by turns in
+one process, and the first is what the others' speedups are against. In the table, the number in
+brackets is the bound that the true percentile keeps with 99 % confidence.
 
 Exit codes: 0 done and every limit kept, 1 error or a limit broken, 2 usage, 3 inconclusive.
 """
@@ -12,29 +13,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+
+from runtime.arrays import Image
 from runtime.errors import ConfigError
 from runtime.manifest import Manifest
 from runtime.staging import check_free, new_folder
 
 from .arguments import POSITIONAL, artifact_names
-from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for
+from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for, read_load
 from .command import run_command, say
 from .environment import device, environment
-from .figures import check_matplotlib, draw_latencies
+from .figures import check_matplotlib, draw_latencies, draw_timeline
 from .noise import quietest
 from .report import Report, headline
-from .scenarios import Comparison, Query, compare_interleaved
-from .scoring import open_engine
-from .speed import Plan, Speed, engine_input, measure_speed, speedup_measurement
+from .scenarios import Comparison, Query, Turns, compare_interleaved
+from .speed import (
+    Loads,
+    Plan,
+    Speed,
+    measure_speed,
+    open_subject,
+    scenarios_for,
+    speedup_measurement,
+)
+from .unlabelled import unlabelled_rows
 
 __all__ = ["LatencyConfig", "main", "measure_latency"]
 
 PROG: Final = "python -m benchmarks.latency"
+Scenario: TypeAlias = Literal["single-stream", "multi-stream", "server", "offline", "camera"]
+_MOST_CROPS: Final = 256
+"""Of ``--data``: enough that caches do not know them all, few enough to be read beforehand."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,22 +59,72 @@ class LatencyConfig:
 
     artifacts: Annotated[tuple[Path, ...], POSITIONAL]
     """Artifact folders; the first is the reference of the others."""
+    scenario: tuple[Scenario, ...] = ()
+    """Scenarios to measure; single-stream, offline and those of the budget if not given."""
+    data: Path | None = None
+    """Folder or list of crops to time with, the first 256; the artifact's own if not given."""
     threads: int = 1
     """Threads of the engine."""
     batch: int = 1
-    """Samples per engine call of the throughput scenario."""
+    """Samples per engine call of offline; most waiting ones that server and camera take."""
     duration: float = 5.0
     """Least seconds per scenario."""
     tries: int = 3
     """Measure again, at most this often, while other processes keep the machine busy."""
     cold_starts: int = 11
     """Fresh processes to time the first answer of; 11 give a p50, 64 a p90, 0 skips it."""
+    streams: int | None = None
+    """Samples per query of multi-stream; 8 if not given."""
+    rate: float | None = None
+    """Queries per second of server; the highest that holds is searched if not given."""
+    bound_ms: float | None = None
+    """Within which server must answer 99 % of its queries; 15 if not given."""
+    cameras: int | None = None
+    """Cameras; 4 if not given."""
+    fps: float | None = None
+    """Frames per second of each camera; 15 if not given."""
+    jitter_ms: float | None = None
+    """Largest random delay of a frame; 5 if not given."""
+    deadline_ms: float | None = None
+    """A frame that is answered later is late; the time between two frames if not given."""
+    workers: int = 1
+    """Threads that serve the queries of server and camera."""
+    seed: int = 0
+    """Of arrivals and jitter."""
     budget: Path | None = None
     """Limits (docs/budgets.md) to judge by."""
     output: Path | None = None
-    """New folder for result.json, report.md, junit.xml and a histogram."""
+    """New folder for result.json, report.md, junit.xml and pictures."""
     overwrite: bool = False
     """Replace the output folder."""
+
+    def __post_init__(self) -> None:
+        if min(self.threads, self.batch, self.tries) < 1 or self.cold_starts < 0:
+            raise ConfigError("--threads, --batch and --tries must be >= 1, --cold-starts >= 0")
+        if not 0 < self.duration < 3600:
+            raise ConfigError(f"--duration must be in (0, 3600) seconds, got {self.duration}")
+
+    def loads(self, asked: Mapping[str, float]) -> Loads:
+        """Return what the scenarios ask of an artifact.
+
+        Args:
+            asked: What the budget says of the load.
+
+        Raises:
+            ConfigError: an option says otherwise, or a number cannot be.
+        """
+        found: dict[str, float] = dict(asked)
+        for field in fields(Loads):
+            value = getattr(self, field.name)
+            if value is not None and asked.get(field.name, value) != value:
+                option = f"--{field.name.replace('_', '-')} {value:g}"
+                raise ConfigError(
+                    f"{option}, but the budget's limits hold under {field.name} = "
+                    f"{asked[field.name]:g}; leave the option out or change the budget"
+                )
+            if value is not None:
+                found[field.name] = value
+        return Loads.of(found)
 
 
 def measure_latency(config: LatencyConfig) -> int:
@@ -70,10 +136,6 @@ def measure_latency(config: LatencyConfig) -> int:
     Raises:
         HeadlightError: anything that a user can mend.
     """
-    if min(config.threads, config.batch, config.tries) < 1 or config.cold_starts < 0:
-        raise ConfigError("--threads, --batch and --tries must be >= 1, --cold-starts >= 0")
-    if not 0 < config.duration < 3600:
-        raise ConfigError(f"--duration must be in (0, 3600) seconds, got {config.duration}")
     names = artifact_names(config.artifacts)
     folders = dict(zip(names, config.artifacts, strict=True))
     manifests = {name: Manifest.load(folder) for name, folder in folders.items()}
@@ -81,18 +143,13 @@ def measure_latency(config: LatencyConfig) -> int:
         check_free(config.output, overwrite=config.overwrite)
         check_matplotlib()
     limits = limits_for(config.budget, device(), "benchmarks.latency")
-    plan = Plan(
-        threads=config.threads,
-        batch=config.batch,
-        duration_s=config.duration,
-        tries=config.tries,
-        cold_starts=config.cold_starts,
-    )
+    plan = _plan(config, limits)
     speeds = {}
     for name, folder in folders.items():
-        say(f"{name}: measuring, {3 * config.duration + 5:.0f} s or more; longer on a busy machine")
+        seconds = len(plan.scenarios) * config.duration
+        say(f"{name}: measuring {', '.join(plan.scenarios)}, {seconds:.0f} s or more")
         speeds[name] = measure_speed(folder, plan)
-    comparison = _compare(folders, config) if len(folders) > 1 else None
+    comparison = _compare(folders, plan) if len(folders) > 1 else None
     report = _report(config, manifests, speeds, comparison, limits)
     report.show()
     if config.output is not None:
@@ -100,14 +157,31 @@ def measure_latency(config: LatencyConfig) -> int:
     return exit_code([verdict for verdicts in report.verdicts.values() for verdict in verdicts])
 
 
-def _compare(folders: Mapping[str, Path], config: LatencyConfig) -> Comparison:
+def _plan(config: LatencyConfig, limits: Sequence[Limit]) -> Plan:
+    return Plan(
+        threads=config.threads,
+        batch=config.batch,
+        duration_s=config.duration,
+        tries=config.tries,
+        cold_starts=config.cold_starts,
+        scenarios=config.scenario or scenarios_for(limits),
+        loads=config.loads(read_load(config.budget) if config.budget else {}),
+        crops=_read_crops(config.data) if config.data else (),
+    )
+
+
+def _read_crops(source: Path) -> Sequence[Image]:
+    pictures = unlabelled_rows(source).pictures
+    return [pictures.read(index) for index in range(min(len(pictures), _MOST_CROPS))]
+
+
+def _compare(folders: Mapping[str, Path], plan: Plan) -> Comparison:
     with ExitStack() as stack:
         queries: dict[str, Query] = {}
         for name, folder in folders.items():
-            opened = stack.enter_context(open_engine(folder, threads=config.threads))
-            manifest, session = opened
-            queries[name] = partial(session.run, engine_input(folder, manifest, 1))
-        return quietest(partial(compare_interleaved, queries), tries=config.tries)
+            opened = open_subject(folder, threads=plan.threads, max_batch=1, crops=plan.crops)
+            queries[name] = Turns(stack.enter_context(opened).engine(1))
+        return quietest(partial(compare_interleaved, queries), tries=plan.tries)
 
 
 def _report(
@@ -151,13 +225,27 @@ def _report(
 
 def _write(output: Path, report: Report, speeds: Mapping[str, Speed], *, overwrite: bool) -> None:
     with new_folder(output, overwrite=overwrite) as folder:
-        times = {}
-        for name, speed in speeds.items():
-            times[f"{name} engine"] = speed.engine.queries_ns
-            times[f"{name} read"] = speed.read.queries_ns
-        draw_latencies(folder / "latency.png", times)
-        report.write(folder, ["latency.png"])
+        report.write(folder, _draw(folder, speeds))
     say(f"wrote {output}; next: python -m benchmarks.accuracy ARTIFACT... --data LIST")
+
+
+def _draw(folder: Path, speeds: Mapping[str, Speed]) -> Sequence[str]:
+    """Draw a histogram of all latencies, and every run with arrivals over time."""
+    pictures: list[str] = []
+    times: dict[str, npt.NDArray[np.int64]] = {}
+    for number, (name, speed) in enumerate(speeds.items()):
+        for scenario, finding in speed.findings.items():
+            times.update({f"{name} {kind}": ns for kind, ns in finding.times_ns.items()})
+            if finding.timeline is not None:
+                served, limit_ms = finding.timeline
+                pictures.append(f"{scenario}_{number}.png" if number else f"{scenario}.png")
+                title = f"{name}: {scenario}"
+                draw_timeline(folder / pictures[-1], served, title, limit_ms=limit_ms)
+    times = {name: ns for name, ns in times.items() if len(ns)}
+    if times:
+        draw_latencies(folder / "latency.png", times)
+        pictures.insert(0, "latency.png")
+    return pictures
 
 
 def main(argv: Sequence[str] | None = None) -> int:

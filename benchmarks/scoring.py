@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,11 +13,12 @@ from runtime.errors import ConfigError, DataError
 from runtime.golden import check_golden
 from runtime.manifest import Manifest
 from runtime.preprocess import InputSpec, fit_many
+from runtime.schema import Schema
 from runtime.session import Session, SessionOptions, open_session
 
 from .labelled import LabelledCrops
 
-__all__ = ["check_apart", "open_engine", "origin", "score_crops"]
+__all__ = ["check_apart", "common_schema", "open_engine", "origin", "score_crops"]
 
 
 @contextmanager
@@ -80,3 +81,20 @@ def check_apart(validation: LabelledCrops, test: LabelledCrops) -> None:
             f"{len(shared)} pictures are in both {validation.source} and {test.source}, for "
             f"example {min(shared)}; fit thresholds on other pictures than those to judge them on"
         )
+
+
+def common_schema(manifests: Mapping[str, Manifest]) -> Schema:
+    """Return the schema that all artifacts answer.
+
+    Raises:
+        ConfigError: they answer different ones.
+    """
+    (first, manifest), *others = manifests.items()
+    for name, other in others:
+        if other.schema != manifest.schema:
+            raise ConfigError(
+                f"{first} answers the schema {manifest.schema.name!r}, {name} another one, "
+                f"{other.schema.name!r}; only artifacts with the same heads, labels and readings "
+                "can be compared"
+            )
+    return manifest.schema

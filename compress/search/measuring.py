@@ -25,10 +25,12 @@ from benchmarks.scenarios import (
 )
 from benchmarks.scoring import open_engine
 from benchmarks.speed import (
+    Loads,
     Plan,
     artifact_sizes_mb,
     engine_input,
     measure_speed,
+    scenarios_for,
     size_measurements,
 )
 from compress.quantize.decisions import score_session
@@ -61,9 +63,10 @@ ACCURACY_FAMILIES: Final = frozenset({"accuracy", "versus"})
 LATENCY: Final = "latency.engine_ms"
 SPEEDUP: Final = "speedup.engine"
 REFERENCE: Final = "the checkpoint in torch"
-_LATENCIES: Final = (LATENCY, "latency.read_ms", "latency.cold_start_ms")
+_LATENCIES: Final = (LATENCY, "latency.read_ms", "latency.queue_ms", "latency.cold_start_ms")
 _OTHERS: Final = (
     *("latency.overhead", "throughput.samples_per_s", SPEEDUP),
+    *("frames.dropped", "frames.late"),
     *("size.engine_mb", "size.artifact_mb", "size.pss_mb"),
 )
 _ACCEPTED: Final = ("accuracy.recall_at_precision", "accuracy.precision_of_accepted")
@@ -151,7 +154,13 @@ def race(folders: Mapping[str, Path], reference: Reference, *, threads: int) -> 
 
 
 def measure(
-    folder: Path, reference: Reference, limits: Sequence[Limit], *, threads: int, duration_s: float
+    folder: Path,
+    reference: Reference,
+    limits: Sequence[Limit],
+    *,
+    loads: Loads,
+    threads: int,
+    duration_s: float,
 ) -> list[Measurement]:
     """Measure what ``benchmarks.accuracy`` and ``benchmarks.latency`` do, but for the speedup."""
     cold = any(limit.metric in _COLD_METRICS for limit in limits)
@@ -161,6 +170,8 @@ def measure(
         duration_s=duration_s,
         tries=3,
         cold_starts=_COLD_STARTS if cold else 0,
+        scenarios=scenarios_for(limits),
+        loads=loads,
     )
     speed = measure_speed(folder, plan).measurements()
     return measure_accuracy(folder, reference, threads=threads) + speed

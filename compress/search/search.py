@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import torch
 
-from benchmarks.budget import Limit, read_budget
+from benchmarks.budget import Limit, read_budget, read_load
 from benchmarks.command import say
 from benchmarks.environment import device
 from benchmarks.figures import check_matplotlib
 from benchmarks.report import to_json
+from benchmarks.speed import Loads
 from runtime.errors import ConfigError
 from runtime.staging import check_free, write_text
 from train.checkpoint import Checkpoint, load_checkpoint
@@ -87,6 +88,7 @@ def _confirmer(
             measure,
             reference=reference,
             limits=limits,
+            loads=Loads.of(read_load(config.budget)),
             threads=threads,
             duration_s=config.duration,
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -17,10 +18,13 @@ from benchmarks.budget import FAMILIES
 from benchmarks.labelled import read_labelled
 from benchmarks.operating_point import fit_operating_point
 from benchmarks.scoring import open_engine, score_crops
-from benchmarks.speed import Plan, measure_speed
+from benchmarks.speed import SCENARIOS, Loads, Plan, measure_speed
+from runtime import session_onnx
+from runtime.arrays import Images, Logits
 from runtime.decode import decode
 from runtime.errors import IntegrityError
 from runtime.scores import OperatingPoint
+from runtime.session_onnx import OnnxSession
 from tests.artifacts import SMALL_SCHEMA, TinyNetwork, random_images, write_artifact
 from tests.engines import require
 
@@ -236,6 +240,7 @@ def test_latency_of_two_artifacts(
     printed = capsys.readouterr().out
     assert "engine p50, ms" in printed
     assert "speedup of engine" in printed
+    assert found["read"]["stages"]["engine"]["percentiles_ms"]["p50"] > 0
     names = ["junit.xml", "latency.png", "report.md", "result.json"]
     assert sorted(path.name for path in out.iterdir()) == names
 
@@ -243,6 +248,85 @@ def test_latency_of_two_artifacts(
 def test_latency_budget_that_cannot_be_kept_exits_with_1(place: Path, tmp_path: Path) -> None:
     limits = budget(tmp_path, '{ metric = "size.artifact_mb", max = 0.000001 }')
     assert run_latency(place / "right", "--budget", limits) == 1
+
+
+def test_all_scenarios_under_the_load_of_a_budget(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, limits = tmp_path / "out", tmp_path / "budget.toml"
+    kinds = [("latency.read_ms", kind) for kind in ("multi-stream", "server", "camera")]
+    lines = [
+        f'{{ metric = "{metric}", scenario = "{kind}", stat = "p50", max = 1000 }}'
+        for metric, kind in [*kinds, ("latency.queue_ms", "camera")]
+    ]
+    lines += [
+        f'{{ metric = "frames.{what}", scenario = "camera", max = 0.999 }}'
+        for what in ("dropped", "late")
+    ]
+    load = "streams = 3\nrate = 400\nbound_ms = 50\ncameras = 8\nfps = 100\ndeadline_ms = 20\n"
+    text = f"schema = 1\nlimits = [{', '.join(lines)}]\n[load]\n{load}"
+    limits.write_text(text, encoding="utf-8")
+    options = ("--data", place / "test", "--batch", 2, "--workers", 2, "--output", out)
+    assert run_latency(place / "right", *options, "--budget", limits) == 0
+    entry = json.loads((out / "result.json").read_text(encoding="utf-8"))["artifacts"]["right"]
+    assert entry["multi_stream"]["streams"] == 3
+    assert entry["server"]["queries_per_s"] == 400
+    assert entry["server"]["search"] is None
+    assert entry["server"]["queries"] >= 662
+    assert set(entry["server"]["stages"]) == {"queue", "prepare", "engine", "decode"}
+    camera = entry["camera"]
+    assert camera["frames"] == sum(camera["by_camera"]["frames"])
+    assert camera["queries"] + camera["dropped"]["hits"] == camera["frames"]
+    pictures = {path.name for path in out.glob("*.png")}
+    assert pictures == {"camera.png", "latency.png", "server.png"}
+    assert "frames dropped, 8 x 100 fps" in capsys.readouterr().out
+    # A lighter load than the budget's proves nothing of it.
+    assert run_latency(place / "right", "--budget", limits, "--cameras", 1) == 1
+    assert "--cameras 1, but the budget" in capsys.readouterr().err
+
+
+def test_the_highest_rate_is_searched(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = budget(
+        tmp_path,
+        '{ metric = "throughput.samples_per_s", scenario = "server", min = 1e7 }',
+    )
+    asked = ("--scenario", "server", "--bound-ms", 20, "--output", tmp_path / "out")
+    # Nothing is so fast. On a busy machine even that is in doubt.
+    assert run_latency(place / "right", *asked, "--budget", limits) in (1, 3)
+    result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    search = result["artifacts"]["right"]["server"]["search"]
+    assert search["held_queries_per_s"] < search["failed_queries_per_s"] < 1e7
+    assert len(search["trials"]) >= 3
+    assert "server: queries/s, 99 % within 20 ms" in capsys.readouterr().out
+    assert "offline" not in result["artifacts"]["right"]
+
+
+def test_a_wrong_answer_voids_the_command(
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls = count()
+
+    class Failing(OnnxSession):
+        def run(self, images: Images) -> Logits:
+            scores = super().run(images)
+            # After the golden vectors, the untimed pass and the start of the warm-up.
+            if next(calls) > 100:
+                scores["colour"] = scores["colour"][:, ::-1]
+            return scores
+
+    monkeypatch.setattr(session_onnx, "OnnxSession", Failing)
+    out = tmp_path / "out"
+    assert run_latency(place / "right", "--scenario", "single-stream", "--output", out) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "error: the engine answered crop 0 of batch" in printed.err
+    assert "the run is void" in printed.err
+    assert not out.exists()
 
 
 def test_cold_start_and_memory(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,7 +387,16 @@ def test_missing_tyro_is_told(
 
 def test_every_measured_metric_is_documented(place: Path, tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "budgets.md").read_text(encoding="utf-8")
-    plan = Plan(threads=1, batch=1, duration_s=0.05, tries=1, cold_starts=1)
+    loads = Loads(rate=500.0, cameras=8, fps=100)
+    plan = Plan(
+        threads=1,
+        batch=1,
+        duration_s=0.05,
+        tries=1,
+        cold_starts=1,
+        scenarios=[*SCENARIOS],
+        loads=loads,
+    )
     speed = measure_speed(place / "right", plan)
     crops = read_labelled(place / "test", SMALL_SCHEMA)
     with open_engine(place / "right") as (manifest, session):
@@ -318,3 +411,4 @@ def test_every_measured_metric_is_documented(place: Path, tmp_path: Path) -> Non
         name = name.replace("accuracy.head.NAME.m", ".m")  # ``.map`` stands beside the first one
         assert name in text, measurement.metric
         assert measurement.stat in text
+        assert measurement.scenario is None or f"`{measurement.scenario}`" in text

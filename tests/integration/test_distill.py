@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import benchmarks.scenarios
+import benchmarks.scenarios.warming
 import compress.slim.cli
 import compress.slim.comparison
 import train.loop
@@ -191,7 +191,7 @@ def test_the_training_after_slimming_follows_a_teacher(
     quick = partial(compare_interleaved, rounds=5, block_s=0.001)
     monkeypatch.setattr(compress.slim.comparison, "compare_interleaved", quick)
     brief = partial(benchmarks.scenarios.warm_up, min_s=0.01, max_s=0.02)
-    monkeypatch.setattr(benchmarks.scenarios, "warm_up", brief)
+    monkeypatch.setattr(benchmarks.scenarios.warming, "warm_up", brief)
     monkeypatch.setattr(compress.slim.cli, "_STATISTICS_BATCHES", 2)
     words = [
         *(str(lamps_checkpoint), "--data", str(lamps / "train"), "--validation"),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-import benchmarks.scenarios
-import benchmarks.speed
+import benchmarks.scenarios.warming
+import benchmarks.speed.measuring
 import compress.search.measuring
 import compress.slim.comparison
 from benchmarks.scenarios import compare_interleaved
@@ -30,12 +30,16 @@ TIGHT = {"accuracy.exact": {"min": 1.0}, "size.engine_mb": {"max": 0.2}}
 def _quick(one_thread: None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         short = partial(compare_interleaved, rounds=5, block_s=0.001)
-        for module in (compress.slim.comparison, compress.search.measuring, benchmarks.speed):
+        for module in (
+            compress.slim.comparison,
+            compress.search.measuring,
+            benchmarks.speed.measuring,
+        ):
             patch.setattr(module, "compare_interleaved", short)
         patch.setattr(compress.search.measuring, "_QUICK_S", 0.05)
         brief = partial(benchmarks.scenarios.warm_up, min_s=0.05, max_s=0.1)
-        patch.setattr(benchmarks.scenarios, "warm_up", brief)
-        for module in (compress.search.measuring, benchmarks.speed):
+        patch.setattr(benchmarks.scenarios.warming, "warm_up", brief)
+        for module in (compress.search.measuring, benchmarks.speed.measuring):
             patch.setattr(module, "quietest", lambda measure, tries: measure())
         yield
 

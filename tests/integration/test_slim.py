@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import benchmarks.scenarios
+import benchmarks.scenarios.warming
 import compress.slim.cli
 import compress.slim.comparison
 import train.loop
@@ -38,7 +38,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     short = partial(compare_interleaved, rounds=5, block_s=0.001)
     monkeypatch.setattr(compress.slim.comparison, "compare_interleaved", short)
     brief = partial(benchmarks.scenarios.warm_up, min_s=0.1, max_s=0.2)
-    monkeypatch.setattr(benchmarks.scenarios, "warm_up", brief)
+    monkeypatch.setattr(benchmarks.scenarios.warming, "warm_up", brief)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import benchmarks.scenarios
+import benchmarks.scenarios.warming
 import compress.layer_costs.cli
 import compress.layer_costs.engine_timing
 import compress.layer_costs.latency
@@ -51,7 +51,7 @@ def fast() -> Iterator[None]:
         ):
             patch.setattr(module, "compare_interleaved", quick)
         brief = partial(benchmarks.scenarios.warm_up, min_s=0.01, max_s=0.02)
-        patch.setattr(benchmarks.scenarios, "warm_up", lambda query, **_: brief(query))
+        patch.setattr(benchmarks.scenarios.warming, "warm_up", lambda query, **_: brief(query))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         yield

@@ -13,7 +13,9 @@ import pytest
 import benchmarks
 
 MODULES = sorted(
-    info.name for info in pkgutil.iter_modules(benchmarks.__path__) if info.name != "headlight"
+    name.removeprefix("benchmarks.")
+    for _, name, _ in pkgutil.walk_packages(benchmarks.__path__, "benchmarks.")
+    if not name.endswith("__main__")
 )
 
 

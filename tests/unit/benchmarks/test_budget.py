@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.budget import (
+    LOAD_KEYS,
     Limit,
     Measurement,
     Outcome,
@@ -14,8 +16,10 @@ from benchmarks.budget import (
     judge,
     limits_for,
     read_budget,
+    read_load,
 )
 from benchmarks.intervals import Share
+from benchmarks.speed import Loads
 from runtime.errors import ConfigError
 
 DEVICE = {
@@ -206,12 +210,25 @@ def test_budget_for_a_device(tmp_path: Path) -> None:
         ("schema = 1\nlimits = [{ metric = 'size.x', max = 1, min_samples = 0 }]", "min_samples"),
         ("schema = 1\n[device.a]\nmatch = { gpu = 'x' }\nlimits = []", "gpu"),
         ("schema = 1\n[device.a]\nlimits = []\nmatsch = {}", "matsch"),
+        ("schema = 1\nlimits = [{ metric = 'size.x', max = 1, scenario = 'sever' }]", "sever"),
         ("schema = ", "cannot be read"),
+        ("schema = 1\nload = { camera = 4 }", "camera"),
+        ("schema = 1\nload = { cameras = '4' }", "'cameras' must be int or float"),
     ],
 )
 def test_wrong_budgets_are_refused_by_name(tmp_path: Path, text: str, named: str) -> None:
     with pytest.raises(ConfigError, match=named):
         read_budget(write(tmp_path, text), DEVICE)
+
+
+def test_a_budget_may_say_under_which_load_its_limits_hold(tmp_path: Path) -> None:
+    limits = "limits = [{ metric = 'frames.dropped', scenario = 'camera', max = 0.01 }]"
+    path = write(tmp_path, f"schema = 1\n{limits}\n[load]\ncameras = 4\nfps = 12.5")
+    assert read_load(path) == {"cameras": 4, "fps": 12.5}
+    (limit,) = read_budget(path, DEVICE)
+    assert limit.scenario == "camera"
+    assert read_load(write(tmp_path, f"schema = 1\n{limits}")) == {}
+    assert {field.name for field in fields(Loads)} >= LOAD_KEYS
 
 
 def test_missing_budget_is_refused(tmp_path: Path) -> None:

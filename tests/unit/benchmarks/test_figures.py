@@ -8,9 +8,16 @@ import pytest
 
 from benchmarks import figures
 from benchmarks.calibration import reliability
-from benchmarks.figures import draw_latencies, draw_reliability, draw_risk_coverage
+from benchmarks.figures import (
+    draw_latencies,
+    draw_reliability,
+    draw_risk_coverage,
+    draw_timeline,
+)
+from benchmarks.noise import Noise
 from benchmarks.operating_point import recall_at_precision
 from benchmarks.risk_coverage import risk_coverage
+from benchmarks.scenarios.open_loop import Served
 from runtime.errors import MissingExtraError
 
 pytest.importorskip("matplotlib")
@@ -48,6 +55,23 @@ def test_risk_over_coverage_with_and_without_a_threshold(tmp_path: Path) -> None
     assert all(is_picture(path) for path in tmp_path.iterdir())
     assert (pictures["plain"] != pictures["marked"]).any()
     assert (tmp_path / "nothing.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+
+
+@pytest.mark.parametrize("answered", [0, 60, 99])
+def test_a_run_over_time(tmp_path: Path, answered: int) -> None:
+    arrivals = np.arange(99) * 10**7
+    done = np.where(np.arange(99) < answered, arrivals + 10**6, -1)
+    served = Served(
+        arrivals_ns=arrivals,
+        started_ns=arrivals,
+        done_ns=done,
+        end_ns=10**9,
+        timings=(),
+        sizes=(),
+        noise=Noise(0.0),
+    )
+    draw_timeline(tmp_path / "run.png", served, "camera", limit_ms=66.0)
+    assert is_picture(tmp_path / "run.png")
 
 
 def test_missing_matplotlib_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.intervals import Share, min_queries, quantile_bounds, wilson
+from benchmarks.intervals import Share, min_queries, quantile_bounds, wilson, within
 
 
 def test_wilson_by_hand() -> None:
@@ -70,3 +70,23 @@ def test_bounds_cover_the_true_quantile(quantile: float) -> None:
         low, high = quantile_bounds(sample, quantile, 0.99)
         misses += not low <= quantile * 1_000_000 <= high
     assert misses <= 15  # two bounds of 1 % each: 6 expected of 300
+
+
+def test_within_by_hand() -> None:
+    # 0.9^44 = 0.0097: 44 samples without one over the limit prove a p90; 43 do not.
+    assert within(0, 44, 0.9) is True
+    assert within(0, 43, 0.9) is None
+    # 0.1^2 = 0.01 and three of three over the limit are rarer still.
+    assert within(3, 3, 0.9) is False
+    assert within(0, 0, 0.9) is None
+
+
+@given(st.integers(1, 800).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_within_agrees_with_the_bounds_of_the_quantile(counts: tuple[int, int]) -> None:
+    over, total = counts
+    limit = total - over + 0.5  # of the samples 1 .. total
+    low, high = quantile_bounds(np.arange(1, total + 1), 0.9)
+    found = within(over, total, 0.9)
+    if high <= limit:
+        assert found is True
+    assert (found is False) == (low > limit)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import benchmarks.scenarios
+import benchmarks.scenarios.warming
 import compress.search.measuring
 from benchmarks.budget import Limit
 from benchmarks.report import to_json
@@ -43,7 +43,7 @@ def test_the_fastest_query_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compress.search.measuring, "_QUICK_S", 0.05)
     monkeypatch.setattr(compress.search.measuring, "quietest", lambda timed, tries: timed())
     brief = partial(benchmarks.scenarios.warm_up, min_runs=2, min_s=0.01, max_s=0.02)
-    monkeypatch.setattr(benchmarks.scenarios, "warm_up", lambda query, max_s: brief(query))
+    monkeypatch.setattr(benchmarks.scenarios.warming, "warm_up", lambda query, max_s: brief(query))
     naps = cycle([0.02, 0.004, 0.01])
     least_ms, noisy = fastest(lambda: time.sleep(next(naps)))
     assert 4 <= least_ms < 9

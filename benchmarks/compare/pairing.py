@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.intervals import Share
 from runtime.arrays import Bools
 from runtime.decode import Decoded
 from runtime.errors import ConfigError
-
-from .intervals import Share
 
 __all__ = ["Flips", "Paired", "flips", "mcnemar"]
 

@@ -1,0 +1,177 @@
+"""Two results of earlier runs: what can be compared of them, and with how much doubt.
+
+Timings of separate runs were never side by side. Only medians of single-stream are compared, on
+the same device with the same options, by the bounds of both; and as a process's luck with memory
+and clocks moves a median by more than these bounds know, the interval is widened by ``DRIFT``.
+Answers are compared sample by sample where both runs judged the same crops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.assessment import drop_measurement
+from benchmarks.budget import Limit, Measurement, Outcome, Verdict, judge
+from runtime.errors import ConfigError, DataError
+from runtime.strict import parse_json
+
+from .pairing import Paired
+
+__all__ = ["DRIFT", "Earlier", "compare_earlier", "read_earlier"]
+
+DRIFT: Final = 0.03
+"""Share by which medians of separate processes with the same engine may differ on a quiet host."""
+RESULT_FILE: Final = "result.json"
+_ACCURACY: Final = "benchmarks.accuracy"
+_LATENCY: Final = "benchmarks.latency"
+_OPTIONS: Final = ("threads",)
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A ``result.json``."""
+
+    path: Path
+    value: Mapping[str, Any]
+
+    @property
+    def command(self) -> str:
+        """Which command wrote it."""
+        return str(self.value["command"])
+
+    @property
+    def device(self) -> object:
+        """What it ran on."""
+        return self.value["environment"]["device"]
+
+    @property
+    def artifacts(self) -> Mapping[str, Mapping[str, Any]]:
+        """Name to what was measured."""
+        found: Mapping[str, Mapping[str, Any]] = self.value["artifacts"]
+        return found
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Those options without which two timings are not of the same thing."""
+        return {name: self.value["config"].get(name) for name in _OPTIONS}
+
+
+def read_earlier(path: Path) -> Earlier:
+    """Read what ``benchmarks.accuracy`` or ``benchmarks.latency`` wrote.
+
+    Args:
+        path: ``result.json`` or the folder that holds it.
+
+    Raises:
+        DataError: it cannot be read or is no such result.
+    """
+    file = path / RESULT_FILE if path.is_dir() else path
+    try:
+        value = parse_json(file.read_text(encoding="utf-8"), str(file), DataError)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+    found = value if isinstance(value, dict) else {}
+    commands = (_ACCURACY, _LATENCY)
+    if found.get("command") not in commands or not found.get("artifacts"):
+        raise DataError(f"{file}: expected the result of {' or '.join(commands)}")
+    return Earlier(file, found)
+
+
+def compare_earlier(
+    old: Earlier, new: Earlier, *, speed: Mapping[str, Limit], drop: Limit | None
+) -> Mapping[str, Sequence[Verdict]]:
+    """Judge what two earlier results can show.
+
+    Args:
+        old: Before.
+        new: After, by the same command.
+        speed: ``engine`` and ``read``, some of them, to the limit of their speedup.
+        drop: Limit of ``versus.exact_drop``.
+
+    Returns:
+        Artifact to verdicts; none where the command measured nothing that is asked for.
+
+    Raises:
+        ConfigError: the results are of different commands or of artifacts that do not match.
+    """
+    if old.command != new.command:
+        raise ConfigError(
+            f"{old.path} is of {old.command}, {new.path} of {new.command}; compare like with like"
+        )
+    verdicts: dict[str, list[Verdict]] = {}
+    for name, before, after in _pairs(old, new):
+        if old.command == _ACCURACY:
+            found = [] if drop is None else [_answers(old, new, before, after, drop)]
+        else:
+            doubt = _different(old, new)
+            found = [_timing(before, after, of, limit, doubt) for of, limit in speed.items()]
+        verdicts[name] = found
+    return verdicts
+
+
+def _pairs(
+    old: Earlier, new: Earlier
+) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    if len(old.artifacts) == len(new.artifacts) == 1:
+        ((name, after),) = new.artifacts.items()
+        yield name, next(iter(old.artifacts.values())), after
+        return
+    missing = sorted(set(old.artifacts) ^ set(new.artifacts))
+    if missing:
+        raise ConfigError(f"artifacts that only one of the results has: {missing}")
+    for name, before in old.artifacts.items():
+        yield name, before, new.artifacts[name]
+
+
+def _different(old: Earlier, new: Earlier) -> str:
+    """Return why timings of the two are not comparable; nothing where they are."""
+    if old.device != new.device:
+        return f"measured on different devices: {old.device} and {new.device}"
+    if old.options != new.options:
+        return f"measured with different options: {dict(old.options)} and {dict(new.options)}"
+    return ""
+
+
+def _timing(
+    before: Mapping[str, Any], after: Mapping[str, Any], of: str, limit: Limit, doubt: str
+) -> Verdict:
+    timed = [each[of] for each in (before, after) if each.get(of)]
+    if doubt or len(timed) < 2:
+        return Verdict(limit, Outcome.INCONCLUSIVE, doubt or "not measured in both runs")
+    first, second = ((each["percentiles_ms"]["p50"], each["bounds_ms"]["p50"]) for each in timed)
+    if None in (first[0], second[0], *first[1], *second[1]):
+        return Verdict(limit, Outcome.INCONCLUSIVE, "too few queries; measure longer")
+    low = first[1][0] / second[1][1] / (1 + DRIFT)
+    high = first[1][1] / max(second[1][0], 1e-9) * (1 + DRIFT)
+    found = Measurement(
+        metric=limit.metric,
+        value=first[0] / second[0],
+        samples=min(each["queries"] for each in timed),
+        bounds=lambda _confidence: (low, high),
+        stat="p50",
+        scenario="single-stream",
+    )
+    (verdict,) = judge([found], [limit])
+    # Not even a pass stands: noise in the run of OLD makes NEW look fast.
+    if any(each["noisy"] for each in timed):
+        reason = f"{verdict.reason}, but other processes disturbed a run"
+        return Verdict(limit, Outcome.INCONCLUSIVE, reason, found)
+    return verdict
+
+
+def _answers(
+    old: Earlier, new: Earlier, before: Mapping[str, Any], after: Mapping[str, Any], limit: Limit
+) -> Verdict:
+    origins = [str(each.value["data"]["origin"]).rpartition("sha256 ")[2] for each in (old, new)]
+    wrong = [each.get("exact_wrong") for each in (before, after)]
+    totals = [each["metrics"]["exact"]["total"] for each in (before, after)]
+    if origins[0] != origins[1] or totals[0] != totals[1]:
+        return Verdict(limit, Outcome.INCONCLUSIVE, "judged on different crops")
+    if wrong[0] is None or wrong[1] is None:
+        return Verdict(limit, Outcome.INCONCLUSIVE, "a result does not say which crops were wrong")
+    lost, gained = set(wrong[1]) - set(wrong[0]), set(wrong[0]) - set(wrong[1])
+    (verdict,) = judge([drop_measurement(Paired(len(lost), len(gained), totals[0]))], [limit])
+    return verdict

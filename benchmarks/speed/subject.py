@@ -1,0 +1,96 @@
+"""An opened artifact and the crops that it is timed with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from benchmarks.command import say
+from benchmarks.scoring import open_engine
+from benchmarks.systems import EngineSystem, ReaderSystem
+from runtime.arrays import Image, Images
+from runtime.golden import load_golden
+from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
+from runtime.preprocess import InputSpec, fit, fit_many
+from runtime.reader import Reader
+from runtime.session import Session
+
+__all__ = ["Subject", "artifact_sizes_mb", "engine_input", "open_subject"]
+
+_OTHER_FILES: Final = frozenset({GOLDEN_FILE, MANIFEST_FILE})
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured."""
+
+    manifest: Manifest
+    session: Session
+    crops: Sequence[Image]
+    """(H, W, 3) uint8 each."""
+    max_batch: int
+
+    @cached_property
+    def reader(self) -> ReaderSystem:
+        """The reader, with answers to the crops that it is checked against."""
+        reader = Reader(self.manifest, self.session, max_batch=self.max_batch)
+        system = ReaderSystem(reader, self.crops)
+        if system.unsteady:
+            say(
+                f"note: {system.unsteady} of {len(self.crops)} crops are answered otherwise in a "
+                "batch than alone; they are not timed"
+            )
+        return system
+
+    def engine(self, batch: int) -> EngineSystem:
+        """Return the engine alone, ready for calls of ``batch`` samples."""
+        images = np.ascontiguousarray(fit_many(self.crops, self.manifest.input))
+        return EngineSystem(self.session, self.manifest, images, batch=batch)
+
+
+@contextmanager
+def open_subject(
+    folder: Path, *, threads: int, max_batch: int, crops: Sequence[Image] = ()
+) -> Iterator[Subject]:
+    """Open an artifact to be timed.
+
+    Args:
+        folder: The artifact.
+        threads: Threads of the engine.
+        max_batch: Most samples of an engine call.
+        crops: What to read; the golden crops, enlarged by half, if there are none: crops of the
+            network's own size would skip the resize.
+
+    Raises:
+        ArtifactError: the folder is no artifact.
+        EngineError: the engine cannot be loaded or run.
+    """
+    with open_engine(folder, threads=threads) as (manifest, session):
+        if not crops:
+            size = manifest.input
+            larger = InputSpec(height=size.height * 3 // 2, width=size.width * 3 // 2)
+            crops = [fit(image, larger) for image in _golden(folder, manifest)]
+        yield Subject(manifest, session, crops, max_batch)
+
+
+def _golden(folder: Path, manifest: Manifest) -> Images:
+    return load_golden(folder / GOLDEN_FILE, manifest.schema, manifest.input).images
+
+
+def engine_input(folder: Path, manifest: Manifest, batch: int) -> Images:
+    """Return (batch, height, width, 3) uint8: the golden crops, repeated as often as needed."""
+    golden = _golden(folder, manifest)
+    return golden[[index % len(golden) for index in range(batch)]]
+
+
+def artifact_sizes_mb(folder: Path, manifest: Manifest) -> tuple[float, float]:
+    """Return the size of graph and weights, and of the whole folder, in 10^6 bytes."""
+    sizes = {name: record.size_bytes / 1e6 for name, record in manifest.files.items()}
+    engine = sum(size for name, size in sizes.items() if name not in _OTHER_FILES)
+    return engine, sum(sizes.values()) + (folder / MANIFEST_FILE).stat().st_size / 1e6
