@@ -8,30 +8,42 @@ docs/artifact-format.md.
 from .errors import (
     ArtifactError,
     CheckpointError,
+    ClosedError,
     ConfigError,
     DataError,
+    DeadlineError,
     EngineError,
     EngineUnavailableError,
     HeadlightError,
     ImageError,
     IntegrityError,
     MissingExtraError,
+    OverloadError,
     ParityError,
     SchemaError,
     SignatureError,
 )
+from .health import Health
 from .manifest import Manifest
 from .preprocess import InputSpec
-from .reader import Reader, Stats
+from .queue import QueueOptions
+from .reader import Reader
+from .regions import box_quads, rectify
 from .results import HeadAnswer, ReadingAnswer, Result, Timings
 from .schema import Format, Head, HeadKind, Reading, Schema, load_schema
 from .scores import OperatingPoint
+from .statistics import Durations, Stats
+from .thresholds import Thresholds
+from .voting import Track, TrackOptions
 
 __all__ = [
     "ArtifactError",
     "CheckpointError",
+    "ClosedError",
     "ConfigError",
     "DataError",
+    "DeadlineError",
+    "Durations",
     "EngineError",
     "EngineUnavailableError",
     "Format",
@@ -39,13 +51,16 @@ __all__ = [
     "HeadAnswer",
     "HeadKind",
     "HeadlightError",
+    "Health",
     "ImageError",
     "InputSpec",
     "IntegrityError",
     "Manifest",
     "MissingExtraError",
     "OperatingPoint",
+    "OverloadError",
     "ParityError",
+    "QueueOptions",
     "Reader",
     "Reading",
     "ReadingAnswer",
@@ -54,6 +69,11 @@ __all__ = [
     "SchemaError",
     "SignatureError",
     "Stats",
+    "Thresholds",
     "Timings",
+    "Track",
+    "TrackOptions",
+    "box_quads",
     "load_schema",
+    "rectify",
 ]

@@ -41,6 +41,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "export.scoreboard": "compare checkpoints and artifacts",
     "benchmarks.accuracy": "measure and judge accuracy",
     "benchmarks.latency": "measure and judge latency",
+    "benchmarks.track_voting": "what fusing the frames of a vehicle gains",
     "benchmarks.compare": "has NEW become slower or worse than OLD?",
     "benchmarks.self_check": "can verdicts on this machine be trusted?",
     "runtime.show": "verify and print an artifact",

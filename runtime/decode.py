@@ -21,7 +21,7 @@ import numpy.typing as npt
 from .arrays import Bools, Logits
 from .errors import EngineError
 from .schema import HeadKind, Reading, Schema
-from .scores import OperatingPoint, sigmoid, softmax
+from .scores import OperatingPoint, sigmoid
 
 __all__ = ["UNSURE", "Decoded", "Decoder", "ReadingAnswers", "decode"]
 
@@ -63,6 +63,8 @@ class Decoded:
     """(N,) whether the confidence reaches the operating point's answer threshold."""
     choice_accepted: Mapping[str, Bools]
     """Choice head to (N,) whether the confidence reaches the head's threshold."""
+    table: tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Bools]
+    """The three of all C choice heads, in schema order, as (N, C) each."""
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -103,6 +105,8 @@ class _Layout:
     option_masks: npt.NDArray[np.float64]
     """(R, M): 0 where the option allows the label, -inf elsewhere."""
     readings: tuple[_Reading, ...]
+    heads: npt.NDArray[np.int64]
+    """0 to C - 1."""
 
 
 class Decoder:
@@ -141,18 +145,20 @@ class Decoder:
         layout = self._layout
         scaled = self._scaled(logits)
         count = len(scaled)
-        choices = np.empty((count, len(layout.columns)), np.int64)
-        confidence = np.empty(choices.shape)
-        for start in range(0, count, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            choices[part], confidence[part] = self._choose(scaled[part])
+        parts = [
+            self._choose(scaled[start : start + _CHUNK]) for start in range(0, count, _CHUNK)
+        ] or [self._choose(scaled)]
+        choices, confidence = parts[0]
+        if count > _CHUNK:
+            choices = np.concatenate([part for part, _ in parts])
+            confidence = np.concatenate([part for _, part in parts])
         accepted = confidence >= self._thresholds
         label_probability = {name: sigmoid(scaled[:, at]) for name, at in layout.labels.items()}
         labels = {
             name: value >= self._label_thresholds[name] for name, value in label_probability.items()
         }
         spelled = [
-            np.multiply.reduce(confidence[:, reading.columns], axis=1)
+            np.multiply.reduce(confidence.take(reading.columns, axis=1), axis=1)
             for reading in layout.readings
         ]
         joint = _joint(spelled, confidence, label_probability, labels)
@@ -163,35 +169,37 @@ class Decoder:
             reading.name: _spell(reading, choices, shown, sure)
             for reading, sure in zip(layout.readings, spelled, strict=True)
         }
-        columns = layout.columns.items()
+        names = layout.columns
         return Decoded(
-            choices={name: choices[:, column] for name, column in columns},
-            choice_confidence={name: confidence[:, column] for name, column in columns},
+            choices=dict(zip(names, choices.T, strict=True)),
+            choice_confidence=dict(zip(names, confidence.T, strict=True)),
             labels=labels,
             label_probability=label_probability,
             readings=readings,
             confidence=joint,
             accepted=certain,
-            choice_accepted={name: accepted[:, column] for name, column in columns},
+            choice_accepted=dict(zip(names, accepted.T, strict=True)),
+            table=(choices, confidence, accepted),
         )
 
     def _scaled(self, logits: Logits) -> npt.NDArray[np.float64]:
         """(N, T + 1): all logits over their temperatures, then -inf."""
         parts = [logits[name] for name in self._names]
-        if tuple(part.shape[1] for part in parts) != self._layout.sizes:
+        if tuple([part.shape[1] for part in parts]) != self._layout.sizes:
             raise EngineError(
                 f"expected {dict(zip(self._names, self._layout.sizes, strict=True))} scores per "
                 f"head, got {[part.shape for part in parts]}; re-export the artifact"
             )
-        joined = np.concatenate(parts, axis=1)
-        if not np.isfinite(joined).all():
+        scaled = np.empty((len(parts[0]), len(self._divisors) + 1))
+        joined = scaled[:, :-1]
+        np.concatenate(parts, axis=1, out=joined)
+        if not np.logical_and.reduce(np.isfinite(joined), axis=None):
             broken = [n for n, part in zip(self._names, parts, strict=True) if not _finite(part)]
             raise EngineError(
                 f"heads {broken}: the engine returned NaN or infinite scores; re-export the "
                 "artifact and check its golden vectors with `python -m runtime.show`"
             )
-        scaled = np.empty((len(joined), joined.shape[1] + 1))
-        np.divide(joined, self._divisors, out=scaled[:, :-1])
+        joined /= self._divisors
         scaled[:, -1] = -np.inf
         return scaled
 
@@ -200,20 +208,25 @@ class Decoder:
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Return label indices and their probabilities, both (N, C)."""
         layout = self._layout
-        padded = scaled[:, layout.padded]  # (N, C, M)
+        padded = scaled.take(layout.padded, axis=1)  # (N, C, M)
         # (N, R, M): the labels of each option. A head's log of the softmax's sum is the same for
         # all its options, so plain logits rank formats as log probabilities do.
-        allowed = padded[:, layout.option_columns] + layout.option_masks
+        allowed = padded.take(layout.option_columns, axis=1)
+        allowed += layout.option_masks
         best = allowed.argmax(axis=2)  # (N, R)
-        options = np.arange(len(layout.columns))[None].repeat(len(scaled), axis=0)  # (N, C)
+        value = np.maximum.reduce(allowed, axis=2)  # (N, R)
+        options = np.empty((len(scaled), len(layout.columns)), np.int64)
+        options[:] = layout.heads
         for reading in layout.readings:
             if reading.formats is not None:
-                value = np.maximum.reduce(allowed, axis=2)  # (N, R)
-                total = np.add.reduce(value[:, reading.formats], axis=2)  # (N, F)
-                options[:, reading.columns] = reading.formats[total.argmax(axis=1)]
+                total = np.add.reduce(value.take(reading.formats, axis=1), axis=2)  # (N, F)
+                options[:, reading.columns] = reading.formats.take(total.argmax(axis=1), axis=0)
         rows = np.arange(len(scaled))[:, None]
         choices = best[rows, options]
-        return choices, softmax(padded)[rows, np.arange(len(layout.columns)), choices]
+        # The softmax, of the chosen labels only; the first C options allow all labels.
+        padded -= value[:, : len(layout.columns), None]
+        np.exp(padded, out=padded)
+        return choices, padded[rows, layout.heads, choices] / np.add.reduce(padded, axis=2)
 
 
 def decode(schema: Schema, logits: Logits, operating: OperatingPoint) -> Decoded:
@@ -249,6 +262,7 @@ def _layout(schema: Schema) -> _Layout:
         readings=tuple(options.place(reading) for reading in schema.readings),
         option_columns=np.asarray([column for column, _ in options.rows], np.int64),
         option_masks=options.masks(padded.shape[1]),
+        heads=np.arange(len(chosen)),
     )
 
 
@@ -298,12 +312,12 @@ def _spell(
     shown: Bools,
     confidence: npt.NDArray[np.float64],
 ) -> ReadingAnswers:
-    indices = choices[:, reading.columns].tolist()
+    indices = choices.take(reading.columns, axis=1).tolist()
     raw = [
         [letters[index] for letters, index in zip(reading.spelled, row, strict=True)]
         for row in indices
     ]
-    sure = shown[:, reading.columns]
+    sure = shown.take(reading.columns, axis=1)
     raw_texts = ["".join(letters) for letters in raw]
     texts = raw_texts
     if not sure.all():

@@ -12,7 +12,10 @@
     │   └── IntegrityError       a file differs from its digest in the manifest
     │       └── SignatureError   no signature, or none by the key that is trusted
     ├── EngineError              an engine refused to load or run a graph
-    │   └── EngineUnavailableError   the engine's package is not installed
+    │   ├── EngineUnavailableError   the engine's package is not installed
+    │   └── ClosedError          the reader was closed, or belongs to another process
+    ├── OverloadError            a request that was dropped because too many were waiting
+    │   └── DeadlineError        a request that was not answered in time
     ├── ParityError              an engine disagrees with what it was made from
     └── MissingExtraError        a command needs a package that is not installed
 
@@ -23,14 +26,17 @@ exit with 1; embedders catch ``HeadlightError``.
 __all__ = [
     "ArtifactError",
     "CheckpointError",
+    "ClosedError",
     "ConfigError",
     "DataError",
+    "DeadlineError",
     "EngineError",
     "EngineUnavailableError",
     "HeadlightError",
     "ImageError",
     "IntegrityError",
     "MissingExtraError",
+    "OverloadError",
     "ParityError",
     "SchemaError",
     "SignatureError",
@@ -79,6 +85,18 @@ class EngineError(HeadlightError):
 
 class EngineUnavailableError(EngineError):
     """The engine's Python package is not installed."""
+
+
+class ClosedError(EngineError):
+    """The reader was closed, or was opened by a process that this one was forked from."""
+
+
+class OverloadError(HeadlightError):
+    """A request that was dropped because more were waiting than the reader may hold."""
+
+
+class DeadlineError(OverloadError):
+    """A request that could not be answered before its deadline."""
 
 
 class ParityError(HeadlightError):

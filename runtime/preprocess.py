@@ -19,11 +19,22 @@ from .arrays import Image, Images
 from .errors import ConfigError, ImageError
 from .strict import StrictObject
 
-__all__ = ["InputSpec", "check_image", "decode_image", "fit", "fit_many", "load_image"]
+__all__ = [
+    "MIN_SIDE_PX",
+    "InputSpec",
+    "check_image",
+    "decode_image",
+    "fit",
+    "fit_many",
+    "inner_size",
+    "load_image",
+    "pad",
+]
 
 _FILL: Final = 114
 """Grey level around a letterboxed crop."""
 MIN_SIDE_PX: Final = 4
+"""Least height and width of a crop."""
 _RESIZE_RULES: Final = ("stretch", "letterbox")
 
 
@@ -167,9 +178,8 @@ def fit(image: Image, spec: InputSpec) -> Image:
     image = check_image(image)
     if image.shape == spec.shape:
         return np.ascontiguousarray(image)
-    if spec.resize == "letterbox":
-        return _letterbox(image, spec)
-    return _scale(image, spec.height, spec.width)
+    height, width = inner_size(image.shape[0], image.shape[1], spec)
+    return pad(_scale(image, height, width), spec)
 
 
 def fit_many(images: Sequence[Image], spec: InputSpec) -> Images:
@@ -192,14 +202,23 @@ def _scale(image: Image, height: int, width: int) -> Image:
     return scaled
 
 
-def _letterbox(image: Image, spec: InputSpec) -> Image:
-    height, width = image.shape[:2]
+def inner_size(height: float, width: float, spec: InputSpec) -> tuple[int, int]:
+    """Return the height and width that a crop of this size takes within the input, px."""
+    if spec.resize != "letterbox":
+        return spec.height, spec.width
     scale = min(spec.height / height, spec.width / width)
-    inner_height = max(1, min(spec.height, round(height * scale)))
-    inner_width = max(1, min(spec.width, round(width * scale)))
-    top, left = (spec.height - inner_height) // 2, (spec.width - inner_width) // 2
-    padded = np.full(spec.shape, _FILL, np.uint8)
-    padded[top : top + inner_height, left : left + inner_width] = _scale(
-        image, inner_height, inner_width
+    return (
+        max(1, min(spec.height, round(height * scale))),
+        max(1, min(spec.width, round(width * scale))),
     )
+
+
+def pad(image: Image, spec: InputSpec) -> Image:
+    """Put an image of ``inner_size`` in the middle of the input, with grey around it."""
+    if image.shape == spec.shape:
+        return image
+    height, width = image.shape[:2]
+    top, left = (spec.height - height) // 2, (spec.width - width) // 2
+    padded = np.full(spec.shape, _FILL, np.uint8)
+    padded[top : top + height, left : left + width] = image
     return padded

@@ -5,66 +5,81 @@
     with Reader.open("artifacts/plates-int8-openvino", threads=1) as reader:
         result = reader.read(image)  # (H, W, 3) uint8, BGR; never changed or kept
         results = reader.read_many(images)  # order kept; a bad crop is an error object
+        results = reader.read_regions(frame, quads)  # rectified crops of one frame
+        future = reader.submit(image, tag="gate 3", deadline_ms=200)
+        result = await reader.read_async(image)
     result.text, result.confidence, result.accepted, result.heads["colour"].label
 """
 
 from __future__ import annotations
 
-import threading
+import os
+import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from .arrays import Image, Logits
-from .decode import Decoder
-from .errors import ConfigError, EngineError, HeadlightError, ImageError
+from .answering import Answerer
+from .arrays import Image
+from .dispatch import Dispatcher
+from .errors import ClosedError, ConfigError, HeadlightError, ImageError
 from .golden import check_golden as check_golden_vectors
 from .golden import load_golden
+from .health import Health
 from .manifest import GOLDEN_FILE, Manifest
-from .preprocess import fit
-from .results import Draft, Result, Timings, drafts
+from .preprocess import check_image, fit
+from .queue import CLOSED, QueueOptions, Request, check_deadline
+from .regions import Quads, check_quads, rectify
+from .results import Result
+from .scores import OperatingPoint
 from .session import Session, SessionOptions, open_session
+from .statistics import Stats
+from .thresholds import Thresholds
 from .trial import trial_load
 from .verify import load_manifest
+from .voting import Track, TrackOptions
 
-__all__ = ["Reader", "Stats"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+__all__ = ["Reader"]
 
 _MAX_BATCH: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What a reader did since it was opened."""
-
-    images: int = 0
-    """Images handed in; each became exactly one of the next three."""
-    answered: int = 0
-    bad_images: int = 0
-    engine_failures: int = 0
-    accepted: int = 0
-    """Of those answered."""
-    engine_calls: int = 0
-    prepare_ns: int = 0
-    engine_ns: int = 0
-    decode_ns: int = 0
+_DRAIN_S: Final = 5.0
 
 
 class Reader:
-    """A loaded artifact; any thread may call any method. Make one with ``Reader.open``."""
+    """A loaded artifact; any thread may call any method. Make one with ``Reader.open``.
 
-    def __init__(self, manifest: Manifest, session: Session, *, max_batch: int) -> None:
+    Open it in the process that uses it: engines and threads do not survive a fork.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        session: Session,
+        *,
+        max_batch: int,
+        queue: QueueOptions | None = None,
+        thresholds: Thresholds | None = None,
+        keep_scores: bool = False,
+    ) -> None:
         self._manifest = manifest
-        self._session = session
         self._max_batch = max_batch
-        self._decoder = Decoder(manifest.schema, manifest.operating)
-        self._lock = threading.Lock()
-        self._counts = dict.fromkeys((field.name for field in fields(Stats)), 0)
+        self._keep_scores = keep_scores
+        self._operating = manifest.operating
+        if thresholds is not None:
+            self._operating = thresholds.applied(manifest.operating, manifest.schema)
+        self._answerer = Answerer(manifest, session, self._operating, keep_scores=keep_scores)
+        self._dispatcher = Dispatcher(self._answerer, queue or QueueOptions(), batch=max_batch)
         self._closed = False
+        self._process = os.getpid()
+        # When it is forgotten, or the interpreter ends: lanes that are in an engine then can crash.
+        self._at_exit = weakref.finalize(self, self._dispatcher.stop_at_end)
 
     @classmethod
     def open(
@@ -79,6 +94,9 @@ class Reader:
         trial: bool = False,
         verify: Path | str | None = None,
         minimum_version: int = 0,
+        queue: QueueOptions | None = None,
+        thresholds: Thresholds | None = None,
+        keep_scores: bool = False,
     ) -> Reader:
         """Verify an artifact and load its engine.
 
@@ -88,13 +106,17 @@ class Reader:
             hint: ``latency`` or ``throughput``.
             check_golden: Score the golden vectors first. Without it, a wrong engine goes unseen
                 and the first answer is slow.
-            max_batch: Images per engine call in ``read_many``, >= 1.
+            max_batch: Images per engine call in ``read_many`` and for submitted ones, >= 1.
             cache_dir: Where OpenVINO may keep compiled graphs, trusted as the artifact itself.
             trial: Load it in a child process first (``runtime.trial``), so that an engine that
                 crashes, hangs or fills the memory is an error. Adds half a second or more.
             verify: Public key (PEM file) whose owner must have signed the artifact. Without it,
                 whoever can write the folder decides what it answers.
             minimum_version: The lowest version to accept, usually that of the artifact in use.
+            queue: How submitted images wait. Where given, batches are warmed up before this
+                returns; otherwise the first one is slow on engines that compile for a batch size.
+            thresholds: Instead of those that were fitted for the artifact.
+            keep_scores: Results carry the engine's scores, which ``voting.Track`` needs.
 
         Raises:
             ArtifactError: the folder is no artifact of this format version, or an older artifact.
@@ -103,7 +125,8 @@ class Reader:
             EngineUnavailableError: the engine's package is not installed.
             EngineError: the engine was built for another host, refuses the file, misses the golden
                 vectors, or did not survive the trial.
-            ConfigError: ``max_batch`` is less than 1, or the key cannot be used.
+            ConfigError: ``max_batch`` is less than 1, thresholds that do not fit the schema, or the
+                key cannot be used.
             MissingExtraError: a key was given, and cryptography is not installed.
         """
         if max_batch < 1:
@@ -121,10 +144,25 @@ class Reader:
         try:
             if check_golden:
                 check_golden_vectors(session, manifest, folder, golden=golden)
-            return cls(manifest, session, max_batch=max_batch)
+            reader = cls(
+                manifest,
+                session,
+                max_batch=max_batch,
+                queue=queue,
+                thresholds=thresholds,
+                keep_scores=keep_scores,
+            )
+            if queue is not None:
+                reader._warm_up()
+            return reader
         except BaseException:
             session.close()
             raise
+
+    def _warm_up(self) -> None:
+        """Have the engine prepare for the batches that lanes may bring: two to the largest."""
+        for count in sorted({1, min(2, self._max_batch), self._max_batch}):
+            self._answerer.warm_up(np.zeros((count, *self._manifest.input.shape), np.uint8))
 
     @property
     def info(self) -> Manifest:
@@ -132,24 +170,33 @@ class Reader:
         return self._manifest
 
     @property
+    def operating(self) -> OperatingPoint:
+        """Temperatures and thresholds in use: the artifact's, or with the caller's instead."""
+        return self._operating
+
+    @property
     def engine(self) -> Mapping[str, str]:
         """Engine, its version, and the precision and device that it really uses."""
-        return self._session.description
+        return self.session.description
 
     @property
     def session(self) -> Session:
         """The engine underneath, for parity checks and benchmarks; it ends with the reader."""
-        return self._session
+        return self._answerer.session
 
     @property
     def max_batch(self) -> int:
-        """Images per engine call in ``read_many``."""
+        """Images per engine call."""
         return self._max_batch
 
     def stats(self) -> Stats:
         """Return the counters so far."""
-        with self._lock:
-            return Stats(**self._counts)
+        queue = self._dispatcher.queue
+        return self._answerer.counters.read(waiting=len(queue), deepest=queue.deepest)
+
+    def health(self) -> Health:
+        """Return whether the reader is ready, overloaded or failed, and why."""
+        return self._answerer.vitals.judge(closed=self._closed, full=self._dispatcher.queue.full)
 
     def read(self, image: Image) -> Result:
         """Read one image.
@@ -162,7 +209,8 @@ class Reader:
             EngineError: the engine failed, or the reader was closed.
         """
         self._check_open()
-        (answer,) = self._read([image])
+        began = perf_counter_ns()
+        (answer,) = self._answerer.read([self._prepare(image)], began)
         if isinstance(answer, HeadlightError):
             raise answer
         return answer
@@ -179,34 +227,128 @@ class Reader:
             One entry per image, in order: its result, or the error that ``read`` would raise.
 
         Raises:
-            EngineError: the reader was closed before the call.
+            ClosedError: the reader was closed before the call.
         """
         self._check_open()
         answers: list[Result | HeadlightError] = []
         for start in range(0, len(images), self._max_batch):
-            answers += self._read(images[start : start + self._max_batch])
+            began = perf_counter_ns()
+            part = images[start : start + self._max_batch]
+            answers += self._answerer.read([self._prepare(image) for image in part], began)
         return answers
+
+    def read_regions(self, frame: Image, quads: Quads) -> list[Result | HeadlightError]:
+        """Read regions of one frame, each turned upright, ``max_batch`` at a time.
+
+        Args:
+            frame: (H, W, 3) uint8 BGR, contiguous or not; never changed or kept.
+            quads: (N, 4, 2) corners (x, y) in pixels, clockwise from the region's top left; see
+                ``rectify``. A box is the quad of its corners (``box_quads``).
+
+        Returns:
+            One entry per region, in order: its result, or the error that it met.
+
+        Raises:
+            ImageError: ``frame`` is no image, or ``quads`` no such array; one region that cannot be
+                read is an error of its own.
+            ClosedError: the reader was closed before the call.
+        """
+        self._check_open()
+        check_image(frame)
+        corners = check_quads(quads)
+        answers: list[Result | HeadlightError] = []
+        for start in range(0, len(corners), self._max_batch):
+            began = perf_counter_ns()
+            part = corners[start : start + self._max_batch]
+            answers += self._answerer.read([self._rectify(frame, quad) for quad in part], began)
+        return answers
+
+    def track(self, options: TrackOptions | None = None) -> Track:
+        """Return an empty track, to which results of this reader are added.
+
+        Raises:
+            ConfigError: the reader does not keep scores.
+        """
+        if not self._keep_scores:
+            raise ConfigError("a track adds up scores; open the reader with keep_scores=True")
+        return Track(self._manifest.schema, self._operating, options)
+
+    def submit(
+        self, image: Image, *, tag: object = None, deadline_ms: float | None = None
+    ) -> Future[Result]:
+        """Have an image read by a lane; returns at once, or when the queue lets it in.
+
+        The image is brought to the network's size here, in the caller's thread: afterwards its
+        memory may be used again. Callbacks of the future run in a lane and hold it up.
+
+        Args:
+            image: As for ``read``.
+            tag: Comes back as ``result.tag``.
+            deadline_ms: From now to the answer, > 0; the queue's own where not given.
+
+        Returns:
+            A future of the result, or of one of these errors: ``ImageError``, ``EngineError``,
+            ``OverloadError`` (dropped) or ``DeadlineError``; ``future.cancel()`` works until a lane
+            has taken the request.
+
+        Raises:
+            ClosedError: the reader was closed.
+            ConfigError: a deadline that cannot be kept.
+        """
+        try:
+            request = self._request(image, tag, deadline_ms)
+        except ImageError as error:
+            from concurrent.futures import Future
+
+            self._answerer.counters.count("bad_images")
+            refused: Future[Result] = Future()
+            refused.set_exception(error)
+            return refused
+        self._dispatcher.submit(request)
+        return request.future
+
+    async def read_async(
+        self, image: Image, *, tag: object = None, deadline_ms: float | None = None
+    ) -> Result:
+        """Read an image from a coroutine, as ``submit`` does; cancelling cancels the request.
+
+        Resizing the image takes some 0.1 ms of the event loop's thread; no call blocks it.
+
+        Raises:
+            ImageError: ``image`` is no image.
+            OverloadError: the request was dropped because the queue was full.
+            DeadlineError: it was not answered in time; raised then, whatever the engine does.
+            EngineError: the engine failed, or the reader was closed.
+            ConfigError: a deadline that cannot be kept.
+        """
+        from .waiting import wait_for  # asyncio takes longer to import than all of the runtime
+
+        try:
+            request = self._request(image, tag, deadline_ms)
+        except ImageError:
+            self._answerer.counters.count("bad_images")
+            raise
+        return await wait_for(request, self._dispatcher.submit)
+
+    def _request(self, image: Image, tag: object, deadline_ms: float | None) -> Request:
+        self._check_open()
+        check_deadline(deadline_ms)
+        began = perf_counter_ns()
+        fitted = fit(image, self._manifest.input)
+        if np.may_share_memory(fitted, image):
+            fitted = fitted.copy()
+        return self._dispatcher.request(
+            fitted, tag=tag, deadline_ms=deadline_ms, prepare_ns=perf_counter_ns() - began
+        )
 
     def _check_open(self) -> None:
         if self._closed:
-            raise EngineError("the reader was closed; open the artifact again")
-
-    def _read(self, images: Sequence[Image]) -> list[Result | HeadlightError]:
-        started = perf_counter_ns()
-        prepared: list[Image | ImageError] = [self._prepare(image) for image in images]
-        batch = [image for image in prepared if not isinstance(image, ImageError)]
-        ready = perf_counter_ns()
-        scored = self._score(batch) if batch else None
-        answered = perf_counter_ns()
-        outcomes = self._decode(scored, len(batch))
-        timings = Timings(ready - started, answered - ready, perf_counter_ns() - answered)
-        rest = iter(outcomes)
-        answers: list[Result | HeadlightError] = []
-        for image in prepared:
-            outcome = image if isinstance(image, ImageError) else next(rest)
-            answers.append(outcome if isinstance(outcome, HeadlightError) else outcome(timings))
-        self._count(answers, timings, engine_calls=1 if batch else 0)
-        return answers
+            raise ClosedError(CLOSED)
+        if self._process != os.getpid():
+            raise ClosedError(
+                f"the reader was opened by process {self._process}; engines do not survive a fork: "
+                "open the artifact in the process that reads"
+            )
 
     def _prepare(self, image: Image) -> Image | ImageError:
         try:
@@ -214,53 +356,30 @@ class Reader:
         except ImageError as error:
             return error
 
-    def _score(self, batch: Sequence[Image]) -> Logits | EngineError:
-        # A view of the one image, or a copy of many; engines do not write into their input.
-        stacked = batch[0][None] if len(batch) == 1 else np.stack(batch)
+    def _rectify(self, frame: Image, quad: Quads) -> Image | ImageError:
         try:
-            return self._session.run(stacked)
-        except EngineError as error:
+            return rectify(frame, quad, self._manifest.input)
+        except ImageError as error:
             return error
 
-    def _decode(self, scored: Logits | EngineError | None, count: int) -> list[Draft | EngineError]:
-        """Return ``count`` drafts or errors; None stands for an empty batch."""
-        if scored is None:
-            return []
-        if isinstance(scored, EngineError):
-            return [scored] * count
-        try:
-            return [*drafts(self._manifest.schema, self._decoder(scored))]
-        except EngineError as error:
-            if count == 1:
-                return [error]
-        # NaN may come from one image only (float16 overflows); the others keep their answers.
-        rows = ({name: s[i : i + 1] for name, s in scored.items()} for i in range(count))
-        return [outcome for row in rows for outcome in self._decode(row, 1)]
+    def close(self, *, drain_s: float = _DRAIN_S) -> None:
+        """Free the engine; calls that are running end as usual, a second close does nothing.
 
-    def _count(
-        self, answers: Sequence[Result | HeadlightError], timings: Timings, *, engine_calls: int
-    ) -> None:
-        bad_images = sum(isinstance(answer, ImageError) for answer in answers)
-        results = [answer for answer in answers if isinstance(answer, Result)]
-        changes = {
-            "images": len(answers),
-            "answered": len(results),
-            "bad_images": bad_images,
-            "engine_failures": len(answers) - len(results) - bad_images,
-            "accepted": sum(result.accepted for result in results),
-            "engine_calls": engine_calls,
-            "prepare_ns": timings.prepare,
-            "engine_ns": timings.engine,
-            "decode_ns": timings.decode,
-        }
-        with self._lock:
-            for name, change in changes.items():
-                self._counts[name] += change
+        Never hangs: an engine that does not return within a second after ``drain_s`` is left behind
+        with its memory.
 
-    def close(self) -> None:
-        """Free the engine; calls that are running end as usual, a second close does nothing."""
+        Args:
+            drain_s: How long requests that wait may still be answered; the rest end as
+                ``ClosedError``.
+        """
+        if self._closed:
+            return
         self._closed = True
-        self._session.close()
+        if self._process != os.getpid():
+            return
+        self._at_exit.detach()
+        if self._dispatcher.stop(drain_s):
+            self._answerer.session.close()
 
     def __enter__(self) -> Reader:
         return self

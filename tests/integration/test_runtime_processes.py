@@ -110,3 +110,24 @@ def test_a_signal_is_survived_after_a_model_was_replaced(
         env=clean_environment(home, Path(runtime.__file__).parents[1]),
     )  # fmt: skip
     assert (done.returncode, done.stdout.strip()) == (0, "1"), done.stderr
+
+
+LEAVE = """
+import os, sys
+import numpy as np
+from runtime import QueueOptions, Reader
+crop = np.full((20, 50, 3), 90, np.uint8)
+reader = Reader.open(sys.argv[1], queue=QueueOptions(lanes=2))
+futures = [reader.submit(crop) for _ in range(200)]
+print(futures[0].result().text is not None)
+"""
+
+
+def test_a_process_may_end_while_lanes_work(tiny_artifact: Path, home: Path) -> None:
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", LEAVE, str(tiny_artifact)],
+            capture_output=True, text=True, cwd=Path(runtime.__file__).parents[1], timeout=60,
+            env=clean_environment(home, Path(runtime.__file__).parents[1]),
+        )  # fmt: skip
+        assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "True", "")

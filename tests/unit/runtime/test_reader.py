@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pickle
 import threading
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,38 +11,8 @@ from runtime import HeadlightError, ImageError, Reader, Result
 from runtime.arrays import Image, Images, Logits
 from runtime.decode import decode
 from runtime.errors import ConfigError, EngineError
-from runtime.manifest import FileRecord, Manifest
-from runtime.scores import OperatingPoint
-from tests.artifacts import SMALL_INPUT, SMALL_SCHEMA, TinyNetwork, random_images
-
-POINT = OperatingPoint(
-    temperatures={"first": 1.5},
-    choice_thresholds={"second": 0.5},
-    label_thresholds={"extras": (0.2, 0.5, 0.8)},
-    answer_threshold=0.1,
-)
-
-
-class FakeSession:
-    """Answers with the tiny network until told otherwise, and counts the calls."""
-
-    def __init__(self, answer: Callable[[Images], Logits]) -> None:
-        self.answer = answer
-        self.batches: list[int] = []
-        self.closed = 0
-
-    def run(self, images: Images) -> Logits:
-        if self.closed:
-            raise EngineError("closed")
-        self.batches.append(len(images))
-        return self.answer(images)
-
-    def close(self) -> None:
-        self.closed += 1
-
-    @property
-    def description(self) -> Mapping[str, str]:
-        return {"engine": "fake"}
+from tests.artifacts import SMALL_SCHEMA, TinyNetwork, random_images
+from tests.sessions import POINT, FakeSession, fake_reader
 
 
 @pytest.fixture
@@ -53,20 +22,7 @@ def session(network: TinyNetwork) -> FakeSession:
 
 @pytest.fixture
 def reader(session: FakeSession) -> Reader:
-    record = FileRecord(1, "0" * 64)
-    manifest = Manifest(
-        id="fake",
-        version=0,
-        schema=SMALL_SCHEMA,
-        input=SMALL_INPUT,
-        engine="onnx",
-        engine_file="model.onnx",
-        precision="fp32",
-        operating=POINT,
-        golden_tolerance=0.01,
-        files={"model.onnx": record, "golden.npz": record},
-    )
-    return Reader(manifest, session, max_batch=4)
+    return fake_reader(session)
 
 
 def crops(count: int) -> list[Image]:
