@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import export.onnx
+import export.openvino
 from export.exporter import Exporter
 from export.matrix import main
 from runtime.errors import EngineError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(autouse=True)
+def _few_precisions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every export takes seconds; that OpenVINO exports in half precision is tested elsewhere."""
+    fewer = replace(export.openvino.EXPORTER, precisions=("fp32", "int8"))
+    monkeypatch.setattr(export.openvino, "EXPORTER", fewer)
 
 
 def arguments(checkpoint: Path, lamps: Path, output: Path, *engines: str) -> list[str]:
