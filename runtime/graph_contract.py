@@ -90,8 +90,10 @@ def check_images(images: Images, spec: InputSpec) -> None:
         )
 
 
-def run_fixed(run: Callable[[Images], Scores], images: Images, batch: int) -> Scores:
-    """Run any number of images through a graph that takes exactly ``batch`` at a time."""
+def run_fixed(run: Callable[[Images], Scores], images: Images, batch: int | None) -> Scores:
+    """Run any number of images through a graph that takes exactly ``batch`` at a time, or any."""
+    if batch is None or batch == len(images):
+        return run(images)
     return run_within(run, images, batch, batch)
 
 

@@ -109,10 +109,7 @@ class OnnxSession:
     def run(self, images: Images) -> Logits:
         """Score (N, height, width, 3) uint8 images; see ``Session.run``."""
         check_images(images, self._spec)
-        if self._batch is None or self._batch == len(images):
-            scores = self._run(images)
-        else:
-            scores = run_fixed(self._run, images, self._batch)
+        scores = run_fixed(self._run, images, self._batch)
         return dict(zip(self._names, scores, strict=True))
 
     def _run(self, images: Images) -> Scores:

@@ -104,10 +104,7 @@ class OpenVinoSession:
         """Score (N, height, width, 3) uint8 images; see ``Session.run``."""
         check_images(images, self._spec)
         try:
-            if self._batch is None:
-                scores = self._infer(images)
-            else:
-                scores = run_fixed(self._infer, images, self._batch)
+            scores = run_fixed(self._infer, images, self._batch)
         except _ERRORS as error:
             raise EngineError(f"openvino failed on {self._path}: {error}") from error
         return dict(zip(self._names, scores, strict=True))

@@ -99,10 +99,7 @@ class TfliteSession:
         with self._slots:
             lane = self._take()
             try:
-                if len(images) == self._batch:
-                    scores = lane.infer(images)
-                else:
-                    scores = run_fixed(lane.infer, images, self._batch)
+                scores = run_fixed(lane.infer, images, self._batch)
             except _ERRORS as error:
                 raise EngineError(f"ai-edge-litert failed on {self._path}: {error}") from error
             finally:
