@@ -72,57 +72,47 @@ class Session(Protocol):
         """
 
 
-def _onnx(path: Path, manifest: Manifest, options: SessionOptions) -> Session:
-    from .session_onnx import OnnxSession
-
-    return OnnxSession(
+def _open(
+    kind: Callable[..., Session],
+    path: Path,
+    manifest: Manifest,
+    options: SessionOptions,
+    **more: object,
+) -> Session:
+    """Return a session of ``kind`` with what all of them are told."""
+    return kind(
         path,
         manifest.schema,
         manifest.input,
         options,
         precision=manifest.precision,
         passport=manifest.passport,
+        **more,
     )
+
+
+def _onnx(path: Path, manifest: Manifest, options: SessionOptions) -> Session:
+    from .session_onnx import OnnxSession
+
+    return _open(OnnxSession, path, manifest, options)
 
 
 def _openvino(path: Path, manifest: Manifest, options: SessionOptions) -> Session:
     from .session_openvino import OpenVinoSession
 
-    return OpenVinoSession(
-        path,
-        manifest.schema,
-        manifest.input,
-        options,
-        manifest.precision,
-        passport=manifest.passport,
-    )
+    return _open(OpenVinoSession, path, manifest, options)
 
 
 def _trt(path: Path, manifest: Manifest, options: SessionOptions) -> Session:
     from .session_trt import TrtSession
 
-    return TrtSession(
-        path,
-        manifest.schema,
-        manifest.input,
-        options,
-        engine=manifest.engine,
-        precision=manifest.precision,
-        passport=manifest.passport,
-    )
+    return _open(TrtSession, path, manifest, options, engine=manifest.engine)
 
 
 def _tflite(path: Path, manifest: Manifest, options: SessionOptions) -> Session:
     from .session_tflite import TfliteSession
 
-    return TfliteSession(
-        path,
-        manifest.schema,
-        manifest.input,
-        options,
-        precision=manifest.precision,
-        passport=manifest.passport,
-    )
+    return _open(TfliteSession, path, manifest, options)
 
 
 OPENERS: Final[Mapping[str, Callable[[Path, Manifest, SessionOptions], Session]]] = {
