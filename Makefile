@@ -6,9 +6,12 @@ BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
 READY := $(VENV)/.ready
 # The TFLite converter and TensorRT-RTX have no wheels for other machines.
+DEBIAN := gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good \
+    gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-tools ffmpeg mosquitto \
+    chromium strace
 EVERYTHING := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
 
-.PHONY: help setup demo test check real clean
+.PHONY: help setup demo test reliability check real clean
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -17,6 +20,13 @@ setup: $(READY) ## make the virtual environment
 test: export HEADLIGHT_INSTALLED := onnxruntime openvino $(if $(EVERYTHING),tensorrt_rtx litert_torch)
 test: $(READY) ## all tests
 	$(RUN) pytest
+
+# In full size; records what was counted. Root installs the RTSP server, the broker and the browser.
+reliability: $(READY) ## the reliability suite in full size, 15 minutes
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get install -y -qq --no-install-recommends $(DEBIAN); fi
+	mkdir -p runs && rm -f runs/reliability.jsonl
+	HEADLIGHT_RELIABILITY=full HEADLIGHT_RELIABILITY_RECORD=$(CURDIR)/runs/reliability.jsonl \
+	    $(RUN) pytest -m reliability --timeout 900
 
 check: $(READY) ## format, lint, types and import contracts
 	$(BIN)/ruff format --check .
