@@ -3,3 +3,5 @@
 Importing this package imports none of its parts: each needs packages of its own (extras ``gateway``
 and ``video``).
 """
+
+__all__: list[str] = []
