@@ -5,6 +5,7 @@ Paths of pictures come on stdin, one a line; answers go to stdout as JSON lines.
 
 import json
 import sys
+from pathlib import Path
 
 from runtime import HeadlightError, QueueOptions, Reader
 from runtime.preprocess import load_image
@@ -16,7 +17,7 @@ def main(artifact: str) -> None:
     with Reader.open(artifact, threads=1, queue=queue) as reader:
         for path in map(str.strip, sys.stdin):
             try:
-                answer = reader.submit(load_image(path), tag=path).result()
+                answer = reader.submit(load_image(Path(path)), tag=path).result()
                 said = {"text": answer.text, "accepted": answer.accepted}
             except HeadlightError as error:  # a bad picture, a failing engine, too late
                 said = {"error": str(error)}
