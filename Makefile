@@ -12,9 +12,9 @@ DEBIAN := gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-p
 # The TFLite converter and TensorRT-RTX have no wheels for other machines.
 EVERYTHING := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
 
-.PHONY: help setup demo test reliability check real clean
+.PHONY: help setup demo bench-kit test reliability check real clean
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 setup: $(READY) ## make the virtual environment
 # Here a missing engine is a failure, not a skip.
@@ -84,6 +84,16 @@ $(DEMO)/tflite/artifact.json: | $(DEMO)/int8/checkpoint.json
 $(DEMO)/rtx-kit/kit.json: | $(DEMO)/int8/checkpoint.json
 	$(RUN) export.trt $(DEMO)/int8 --rtx --kit --validation $(DEMO)/val --gate.max-flips 0.1 \
 	    --output $(DEMO)/rtx-kit
+
+# ---- bench-kit: what a device without internet needs to measure artifacts ---------------------
+KIT ?= runs/bench-kit
+KIT_ARTIFACTS ?= $(DEMO)/openvino
+KIT_DATA ?= $(DEMO)/test
+KIT_BUDGET ?= $(BUDGET)
+
+bench-kit: $(KIT_ARTIFACTS:=/artifact.json) ## pack artifacts and crops for a device (docs/jetson.md)
+	$(RUN) benchmarks.kit $(KIT_ARTIFACTS) --data $(KIT_DATA) --budget $(KIT_BUDGET) \
+	    --output $(KIT) --overwrite
 
 # ---- real: the whole chain on real plates, hours on two cores ---------------------------------
 DATA ?= ../shared/data/plates-cn

@@ -9,11 +9,11 @@ from time import perf_counter_ns
 import numpy as np
 
 from .arrays import Image, Images, Logits
-from .decode import Decoder
+from .drafting import Draft, Drafter
 from .errors import EngineError, HeadlightError, ImageError
 from .health import Vitals
 from .manifest import Manifest
-from .results import Draft, Drafter, Result, Timings
+from .results import Result, Timings
 from .scores import OperatingPoint
 from .session import Session
 from .statistics import Counters
@@ -55,6 +55,7 @@ class Answerer:
         session: Its engine.
         operating: Temperatures and thresholds to decode with.
         keep_scores: Whether results carry the engine's scores.
+        counters: Go on counting in these.
     """
 
     def __init__(
@@ -64,13 +65,13 @@ class Answerer:
         operating: OperatingPoint,
         *,
         keep_scores: bool = False,
+        counters: Counters | None = None,
     ) -> None:
         self.session = session
         self._keep_scores = keep_scores
-        self.counters = Counters()
+        self.counters = counters or Counters()
         self.vitals = Vitals()
-        self._drafts = Drafter(manifest.schema)
-        self._decoder = Decoder(manifest.schema, operating)
+        self._drafter = Drafter(manifest.schema, operating, manifest.name)
 
     def answer(self, batch: Sequence[Image]) -> Answers:
         """Call the engine once.
@@ -111,6 +112,8 @@ class Answerer:
             prepared: Images at the network's input size, or why there is none.
             began_ns: ``perf_counter_ns`` from before the first was prepared.
         """
+        if len(prepared) == 1 and not isinstance(prepared[0], ImageError):
+            return [self._read_one(prepared[0], began_ns)]
         batch = [image for image in prepared if not isinstance(image, ImageError)]
         if len(batch) < len(prepared):
             self.counters.count("bad_images", len(prepared) - len(batch))
@@ -135,20 +138,33 @@ class Answerer:
         )
         return [*answers]
 
+    def _read_one(self, image: Image, began_ns: int) -> Result | EngineError:
+        """Answer one prepared image, without the lists that a batch takes."""
+        prepare_ns = perf_counter_ns() - began_ns
+        answer = self.answer((image,)).result(0, prepare_ns=prepare_ns)
+        if isinstance(answer, EngineError):
+            self.counters.count("engine_failures")
+        else:
+            latency_ns = perf_counter_ns() - began_ns
+            self.counters.count_answers(
+                (latency_ns,), accepted=int(answer.accepted), prepare_ns=prepare_ns
+            )
+        return answer
+
     def warm_up(self, images: Images) -> None:
         """Run a batch of zeros or of anything, without counting it.
 
         Raises:
             EngineError: the engine failed.
         """
-        self._decoder(self.session.run(images))
+        self._drafter(self.session.run(images))
 
     def _decode(self, scored: Logits | EngineError, count: int) -> list[Draft | EngineError]:
         """Return ``count`` drafts or errors."""
         if isinstance(scored, EngineError):
             return [scored] * count
         try:
-            return [*self._drafts(self._decoder(scored))]
+            return [*self._drafter(scored)]
         except EngineError as error:
             if count == 1:
                 return [error]

@@ -41,11 +41,20 @@ COMMANDS: Final[Mapping[str, str]] = {
     "export.scoreboard": "compare checkpoints and artifacts",
     "benchmarks.accuracy": "measure and judge accuracy",
     "benchmarks.latency": "measure and judge latency",
+    "benchmarks.overhead": "what the reader adds to its engine",
+    "benchmarks.gateway_load": "what a gateway costs on this machine",
     "benchmarks.track_voting": "what fusing the frames of a vehicle gains",
     "benchmarks.compare": "has NEW become slower or worse than OLD?",
+    "benchmarks.report": "join results of commands and devices into one report",
+    "benchmarks.foreign": "describe a model that Headlight did not make",
     "benchmarks.self_check": "can verdicts on this machine be trusted?",
+    "benchmarks.kit": "measure on a device without internet, or over SSH",
+    "benchmarks.scaling": "how throughput grows with batch, threads, cameras, size",
+    "benchmarks.roofline": "how close engines come to what the processor can do",
     "runtime.show": "verify and print an artifact",
+    "runtime.gateway.app": "run a gateway: cameras in, events out",
     "runtime.verify": "check who signed an artifact",
+    "runtime.install": "put an artifact into use, or go back",
 }
 """Command to what it does."""
 

@@ -5,28 +5,33 @@ allowed label at every position, and the best of these over all formats is the e
 beam or k-best list is needed.
 
 Per answer this takes a few array operations over all heads at once rather than a few per head,
-because at batch 1 the price is the number of numpy calls.
+because at batch 1 the price is the number of numpy calls. Formats are compared only where they may
+change something: mostly each position's best label fits one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from math import isfinite
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Bools, Logits
+from .arrays import Bools, Floats, Logits
 from .errors import EngineError
-from .schema import HeadKind, Reading, Schema
+from .joined import JoinedScores
+from .layout import ReadingLayout, layout_of
+from .schema import Schema
 from .scores import OperatingPoint, sigmoid
 
 __all__ = ["UNSURE", "Decoded", "Decoder", "ReadingAnswers", "decode"]
 
 UNSURE: Final = "?"
 """Printed for a position whose probability is under its head's threshold."""
+_CERTAIN: Final = 0.5 + 1e-6
+"""Probability above which a label's score leads all others by 4e-6 or more."""
 _CHUNK: Final = 32
 """Samples decided at a time; their formats then fit the L2 cache (measured: 1.5x faster)."""
 
@@ -63,50 +68,9 @@ class Decoded:
     """(N,) whether the confidence reaches the operating point's answer threshold."""
     choice_accepted: Mapping[str, Bools]
     """Choice head to (N,) whether the confidence reaches the head's threshold."""
-    table: tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], Bools]
-    """The three of all C choice heads, in schema order, as (N, C) each."""
 
     def __len__(self) -> int:
         return len(self.confidence)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """Where a reading's heads and formats are in the layout."""
-
-    name: str
-    columns: npt.NDArray[np.int64]
-    """(P,) column of each position among the C choice heads."""
-    formats: npt.NDArray[np.int64] | None
-    """(F, P) option row that each format allows at each position."""
-    spelled: tuple[tuple[str, ...], ...]
-    """P alphabets, the blank spelled as nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """What decoding needs of a schema.
-
-    All logits stand side by side in one row of T, followed by a -inf. The C choice heads are
-    padded to the longest one's length M by pointing at that -inf. An *option* is a set of labels
-    that some format allows at a position; the first C options allow everything.
-    """
-
-    sizes: tuple[int, ...]
-    """Scores of each head, in schema order."""
-    columns: Mapping[str, int]
-    """Choice head to its column among the C choice heads."""
-    padded: npt.NDArray[np.int64]
-    """(C, M) places in the row of logits."""
-    labels: Mapping[str, slice]
-    """Labels head to its places in the row."""
-    option_columns: npt.NDArray[np.int64]
-    """(R,) choice column that an option restricts."""
-    option_masks: npt.NDArray[np.float64]
-    """(R, M): 0 where the option allows the label, -inf elsewhere."""
-    readings: tuple[_Reading, ...]
-    heads: npt.NDArray[np.int64]
-    """0 to C - 1."""
 
 
 class Decoder:
@@ -119,11 +83,12 @@ class Decoder:
 
     def __init__(self, schema: Schema, operating: OperatingPoint) -> None:
         self._schema = schema
-        self._layout = layout = _layout(schema)
+        self.layout = layout = layout_of(schema)
         self._names = tuple(head.name for head in schema.heads)
         self._divisors = np.repeat(
             [operating.temperatures.get(head.name, 1.0) for head in schema.heads], layout.sizes
         )
+        self._padded_divisors = np.append(self._divisors, 1.0).take(layout.padded)
         self._thresholds = np.asarray(
             [operating.choice_thresholds.get(name, 0.0) for name in layout.columns]
         )
@@ -142,7 +107,7 @@ class Decoder:
             EngineError: a score is NaN or infinite (the engine is broken, not unsure), or a head
                 has another number of scores than labels.
         """
-        layout = self._layout
+        layout = self.layout
         scaled = self._scaled(logits)
         count = len(scaled)
         parts = [
@@ -179,54 +144,141 @@ class Decoder:
             confidence=joint,
             accepted=certain,
             choice_accepted=dict(zip(names, accepted.T, strict=True)),
-            table=(choices, confidence, accepted),
         )
 
     def _scaled(self, logits: Logits) -> npt.NDArray[np.float64]:
         """(N, T + 1): all logits over their temperatures, then -inf."""
-        parts = [logits[name] for name in self._names]
-        if tuple([part.shape[1] for part in parts]) != self._layout.sizes:
-            raise EngineError(
-                f"expected {dict(zip(self._names, self._layout.sizes, strict=True))} scores per "
-                f"head, got {[part.shape for part in parts]}; re-export the artifact"
-            )
+        parts = self._parts(logits)
         scaled = np.empty((len(parts[0]), len(self._divisors) + 1))
         joined = scaled[:, :-1]
         np.concatenate(parts, axis=1, out=joined)
-        if not np.logical_and.reduce(np.isfinite(joined), axis=None):
-            broken = [n for n, part in zip(self._names, parts, strict=True) if not _finite(part)]
-            raise EngineError(
-                f"heads {broken}: the engine returned NaN or infinite scores; re-export the "
-                "artifact and check its golden vectors with `python -m runtime.show`"
-            )
+        if not _finite(joined):
+            raise self._broken(logits)
         joined /= self._divisors
         scaled[:, -1] = -np.inf
         return scaled
+
+    def _parts(self, logits: Logits) -> Sequence[npt.NDArray[np.float32]]:
+        parts = [logits[name] for name in self._names]
+        if tuple([part.shape[1] for part in parts]) != self.layout.sizes:
+            raise EngineError(
+                f"expected {dict(zip(self._names, self.layout.sizes, strict=True))} scores per "
+                f"head, got {[part.shape for part in parts]}; re-export the artifact"
+            )
+        return parts
+
+    def _join(self, logits: Logits) -> JoinedScores:
+        """Return one image's logits, (1, K) per head, in one row.
+
+        Raises:
+            EngineError: a head has another number of scores than labels.
+        """
+        if isinstance(logits, JoinedScores):  # by a session, which has compared graph and schema
+            return logits
+        return JoinedScores.of(self._parts(logits), self.layout.places)
+
+    def _broken(self, logits: Logits) -> EngineError:
+        broken = [name for name in self._names if not _finite(logits[name])]
+        return EngineError(
+            f"heads {broken}: the engine returned NaN or infinite scores; re-export the artifact "
+            "and check its golden vectors with `python -m runtime.show`"
+        )
+
+    def choose(self, logits: Logits) -> tuple[Sequence[Sequence[int]], Sequence[Sequence[float]]]:
+        """Return label indices and their probabilities, for a few samples: N times C each.
+
+        Raises:
+            EngineError: as ``__call__``.
+        """
+        if isinstance(logits, JoinedScores) or len(logits[self._names[0]]) == 1:
+            labels, sure = self._choose_one(self._join(logits))
+            return [labels], [sure]
+        choices, confidence = self._choose(self._scaled(logits))
+        return choices.tolist(), confidence.tolist()
+
+    def _choose_one(self, scores: JoinedScores) -> tuple[Sequence[int], Sequence[float]]:
+        """Return label indices and their probabilities, C each; ``_choose`` for one sample."""
+        row = scores.row.astype(np.float64)
+        numbers = row[:-1]
+        # One number that is finite only if all are: squares of float32 never overflow float64.
+        if not isfinite(numbers.dot(numbers)):
+            raise self._broken(scores)
+        padded = row.take(self.layout.padded)  # (C, M)
+        padded /= self._padded_divisors
+        best, sums = _softmax(padded)
+        labels, sure = best.tolist(), [1.0 / total for total in sums.tolist()]
+        if self._fits(labels, sure):
+            return labels, sure
+        scaled = row.take(self.layout.padded) / self._padded_divisors
+        labels = self._constrain(scaled[None])[0].tolist()
+        return labels, (padded[self.layout.heads, labels] / sums).tolist()
 
     def _choose(
         self, scaled: npt.NDArray[np.float64]
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
         """Return label indices and their probabilities, both (N, C)."""
-        layout = self._layout
-        padded = scaled.take(layout.padded, axis=1)  # (N, C, M)
+        padded = scaled.take(self.layout.padded, axis=1)  # (N, C, M)
+        choices, sums = _softmax(padded)
+        confidence = 1.0 / sums
+        rows = zip(choices.tolist(), confidence.tolist(), strict=True)
+        unsettled = [row for row, (labels, sure) in enumerate(rows) if not self._fits(labels, sure)]
+        if unsettled:
+            labels = self._constrain(scaled[unsettled].take(self.layout.padded, axis=1))
+            places = np.asarray(unsettled)[:, None]
+            choices[unsettled] = labels
+            confidence[unsettled] = padded[places, self.layout.heads, labels] / sums[unsettled]
+        return choices, confidence
+
+    def _fits(self, labels: Sequence[int], confidence: Sequence[float]) -> bool:
+        """Whether each head's best label is also the best that formats allow, for certain.
+
+        It is where the first format allows them all. A later one may tie with a format before it,
+        which then is the one to take; not so where every label has more than half of its head's
+        probability, because all others then score less by far more than the rounding of sums.
+        """
+        for reading in self.layout.readings:
+            if not reading.fitting:
+                continue
+            formats = -1
+            for column, allowing in zip(reading.places, reading.fitting, strict=True):
+                formats &= allowing[labels[column]]
+            if formats & 1:
+                continue
+            if not formats or min([confidence[c] for c in reading.places]) <= _CERTAIN:
+                return False
+        return True
+
+    def _constrain(self, padded: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Return the labels of the best format for each sample: (N, C) of (N, C, M) logits."""
+        layout = self.layout
         # (N, R, M): the labels of each option. A head's log of the softmax's sum is the same for
         # all its options, so plain logits rank formats as log probabilities do.
         allowed = padded.take(layout.option_columns, axis=1)
         allowed += layout.option_masks
         best = allowed.argmax(axis=2)  # (N, R)
         value = np.maximum.reduce(allowed, axis=2)  # (N, R)
-        options = np.empty((len(scaled), len(layout.columns)), np.int64)
+        options = np.empty((len(padded), len(layout.columns)), np.int64)
         options[:] = layout.heads
         for reading in layout.readings:
             if reading.formats is not None:
                 total = np.add.reduce(value.take(reading.formats, axis=1), axis=2)  # (N, F)
                 options[:, reading.columns] = reading.formats.take(total.argmax(axis=1), axis=0)
-        rows = np.arange(len(scaled))[:, None]
-        choices = best[rows, options]
-        # The softmax, of the chosen labels only; the first C options allow all labels.
-        padded -= value[:, : len(layout.columns), None]
-        np.exp(padded, out=padded)
-        return choices, padded[rows, layout.heads, choices] / np.add.reduce(padded, axis=2)
+        chosen: npt.NDArray[np.int64] = best[np.arange(len(padded))[:, None], options]
+        return chosen
+
+
+def _softmax(
+    padded: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return each head's best label and the sum of all probabilities relative to that label's.
+
+    Args:
+        padded: (..., C, M) logits, overwritten by those relative probabilities.
+    """
+    best = padded.argmax(-1)
+    padded -= np.maximum.reduce(padded, -1)[..., None]
+    np.exp(padded, padded)
+    return best, np.add.reduce(padded, -1)
 
 
 def decode(schema: Schema, logits: Logits, operating: OperatingPoint) -> Decoded:
@@ -243,71 +295,8 @@ def decode(schema: Schema, logits: Logits, operating: OperatingPoint) -> Decoded
     return Decoder(schema, operating)(logits)
 
 
-@lru_cache(maxsize=32)
-def _layout(schema: Schema) -> _Layout:
-    sizes = tuple(head.size for head in schema.heads)
-    ends = np.cumsum(sizes).tolist()
-    at = {h.name: slice(end - h.size, end) for h, end in zip(schema.heads, ends, strict=True)}
-    chosen = [head for head in schema.heads if head.kind is HeadKind.CHOICE]
-    columns = {head.name: column for column, head in enumerate(chosen)}
-    padded = np.full((len(chosen), max((head.size for head in chosen), default=1)), sum(sizes))
-    for column, head in enumerate(chosen):
-        padded[column, : head.size] = np.arange(at[head.name].start, at[head.name].stop)
-    options = _Options(schema, columns)
-    return _Layout(
-        sizes=sizes,
-        columns=columns,
-        padded=padded,
-        labels={h.name: at[h.name] for h in schema.heads if h.kind is HeadKind.LABELS},
-        readings=tuple(options.place(reading) for reading in schema.readings),
-        option_columns=np.asarray([column for column, _ in options.rows], np.int64),
-        option_masks=options.masks(padded.shape[1]),
-        heads=np.arange(len(chosen)),
-    )
-
-
-class _Options:
-    """The distinct label sets of a schema's formats, each once; most formats share them."""
-
-    def __init__(self, schema: Schema, columns: Mapping[str, int]) -> None:
-        self._schema = schema
-        self._columns = columns
-        self.rows: dict[tuple[int, frozenset[int]], int] = {}
-        for name, column in columns.items():
-            self._add(column, range(schema.head(name).size))
-
-    def _add(self, column: int, labels: Sequence[int]) -> int:
-        return self.rows.setdefault((column, frozenset(labels)), len(self.rows))
-
-    def place(self, reading: Reading) -> _Reading:
-        heads = [self._schema.head(name) for name in reading.heads]
-        columns = [self._columns[name] for name in reading.heads]
-        formats = [
-            [
-                self._add(column, [head.labels.index(label) for label in labels])
-                for column, head, labels in zip(columns, heads, allowed.positions, strict=True)
-            ]
-            for allowed in reading.formats
-        ]
-        return _Reading(
-            name=reading.name,
-            columns=np.asarray(columns, np.int64),
-            formats=np.asarray(formats, np.int64) if formats else None,
-            spelled=tuple(
-                tuple("" if label == reading.blank else label for label in head.labels)
-                for head in heads
-            ),
-        )
-
-    def masks(self, width: int) -> npt.NDArray[np.float64]:
-        masks = np.full((len(self.rows), width), -np.inf)
-        for (_, labels), row in self.rows.items():
-            masks[row, sorted(labels)] = 0.0
-        return masks
-
-
 def _spell(
-    reading: _Reading,
+    reading: ReadingLayout,
     choices: npt.NDArray[np.int64],
     shown: Bools,
     confidence: npt.NDArray[np.float64],
@@ -347,5 +336,5 @@ def _joint(
     return joint
 
 
-def _finite(scores: npt.NDArray[np.float32]) -> bool:
-    return bool(np.isfinite(scores).all())
+def _finite(scores: Floats) -> bool:
+    return bool(np.logical_and.reduce(np.isfinite(scores), axis=None))

@@ -34,6 +34,7 @@ class Dispatcher:
     def __init__(self, answerer: Answerer, options: QueueOptions, *, batch: int) -> None:
         self._answerer = answerer
         self._options = options
+        self.batch = batch
         self.queue = RequestQueue(options, batch=batch, shed=self._shed)
         self._lanes: list[threading.Thread] = []
         self._starting = threading.Lock()
@@ -52,7 +53,7 @@ class Dispatcher:
         )
 
     def submit(self, request: Request, *, wait: bool = True) -> bool:
-        """Queue a request; False if that would have to block and ``wait`` is false."""
+        """Queue a request; False if that would have to block and may not, or after ``retire``."""
         if not self._lanes:
             self._start()
         return self.queue.put(request, wait=wait)
@@ -77,10 +78,24 @@ class Dispatcher:
             a future, it is not, and ends once the callback has.
         """
         self.queue.close()
+        return self._end(drain_s, None)
+
+    def retire(self, drain_s: float) -> bool:
+        """As ``stop``, but ``submit`` refuses requests instead of ending them."""
+        self.queue.retire()
+        late = f"the artifact was replaced, and its engine did not answer within {drain_s:g} s"
+        return self._end(drain_s, EngineError(late))
+
+    @property
+    def is_lane(self) -> bool:
+        """Whether the calling thread is one of the lanes."""
+        return threading.current_thread() in self._lanes
+
+    def _end(self, drain_s: float, reason: HeadlightError | None) -> bool:
         with self._starting:
             lanes = [lane for lane in self._lanes if lane is not threading.current_thread()]
         self._join(lanes, drain_s)
-        self.queue.abandon()
+        self.queue.abandon(reason)
         self._join(lanes, _GRACE_S)
         return not any(lane.is_alive() for lane in lanes)
 

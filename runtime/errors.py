@@ -16,6 +16,8 @@
     │   └── ClosedError          the reader was closed, or belongs to another process
     ├── OverloadError            a request that was dropped because too many were waiting
     │   └── DeadlineError        a request that was not answered in time
+    ├── DeliveryError            a sink did not take an event, and may later
+    │   └── RejectedError        a sink will never take it
     ├── ParityError              an engine disagrees with what it was made from
     └── MissingExtraError        a command needs a package that is not installed
 
@@ -30,6 +32,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DeadlineError",
+    "DeliveryError",
     "EngineError",
     "EngineUnavailableError",
     "HeadlightError",
@@ -38,6 +41,7 @@ __all__ = [
     "MissingExtraError",
     "OverloadError",
     "ParityError",
+    "RejectedError",
     "SchemaError",
     "SignatureError",
 ]
@@ -97,6 +101,14 @@ class OverloadError(HeadlightError):
 
 class DeadlineError(OverloadError):
     """A request that could not be answered before its deadline."""
+
+
+class DeliveryError(HeadlightError):
+    """A sink that did not take an event; it is offered again, later."""
+
+
+class RejectedError(DeliveryError):
+    """A sink that will never take an event; it is not offered again."""
 
 
 class ParityError(HeadlightError):

@@ -21,11 +21,13 @@ _FAILURES: Final = (OSError, http.client.HTTPException)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said to a request that went well."""
+    """What a server said."""
 
     content: bytes
     headers: Mapping[str, str]
     """Names in lower case."""
+    status: int = 200
+    """200 where it did what was asked."""
 
 
 class HttpClient:
@@ -38,12 +40,20 @@ class HttpClient:
         url: Such as ``http://host:8000``; a path is put before that of every request.
         timeout_s: For connecting, for sending, for the answer's begin and for all of its rest.
         headers: Sent with every request.
+        context: How TLS servers are checked; None: as the system does.
 
     Raises:
         ConfigError: a URL, timeout or header that cannot work.
     """
 
-    def __init__(self, url: str, timeout_s: float, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout_s: float,
+        headers: Mapping[str, str],
+        *,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
         parts = urlsplit(url)
         try:
             port = parts.port
@@ -59,7 +69,9 @@ class HttpClient:
         self._url = url
         self._host, self._port = parts.hostname, port
         self._prefix = parts.path.rstrip("/")
-        self._context = ssl.create_default_context() if parts.scheme == "https" else None
+        self._context = None
+        if parts.scheme == "https":
+            self._context = context or ssl.create_default_context()
         self._timeout_s = timeout_s
         self._headers = dict(headers)
         self._idle: LifoQueue[http.client.HTTPConnection] = LifoQueue()
@@ -74,7 +86,7 @@ class HttpClient:
         *,
         limit: int,
     ) -> Answer:
-        """Send a request and return the answer.
+        """Send a request and return the answer of a server that did what was asked.
 
         Args:
             method: GET or POST.
@@ -85,6 +97,26 @@ class HttpClient:
 
         Raises:
             EngineError: no answer in time, none with status 200, or more than ``limit`` bytes.
+        """
+        answer = self.exchange(method, path, body, headers, limit=limit)
+        if answer.status != 200:
+            reason = _reason(answer.content)
+            raise EngineError(f"{self._url}{path}: status {answer.status}: {reason}")
+        return answer
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        *,
+        limit: int,
+    ) -> Answer:
+        """Send a request and return the answer, whatever its status; as ``request`` otherwise.
+
+        Raises:
+            EngineError: no answer in time, or more than ``limit`` bytes; its cause says why.
         """
         if self._closed:
             raise EngineError(f"the connection to {self._url} was closed; connect again")
@@ -101,10 +133,8 @@ class HttpClient:
                 f"{self._url}{path}: {reason} (timeout {self._timeout_s:g} s); is the server up?"
             ) from error
         self._keep(connection, response)
-        if response.status != 200:
-            raise EngineError(f"{self._url}{path}: status {response.status}: {_reason(content)}")
         named = {name.lower(): value for name, value in response.headers.items()}
-        return Answer(content, named)
+        return Answer(content, named, response.status)
 
     def _send(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str]

@@ -27,6 +27,7 @@ from .errors import ConfigError, EngineError, IntegrityError
 from .golden import check_golden as check_golden_vectors
 from .graph_contract import Port, Scores, check_graph, check_images, run_fixed
 from .http_client import Answer, HttpClient
+from .kserve import BINARY_SIZE, DATATYPES, HEADER_LENGTH, LARGEST_JSON_BYTES
 from .manifest import GOLDEN_FILE, FileRecord, Manifest
 from .reader import Reader
 from .schema import INPUT_NAME
@@ -35,9 +36,6 @@ from .verify import load_manifest
 
 __all__ = ["KServeSession", "connect"]
 
-_DTYPES: Final[Mapping[str, str]] = {"UINT8": "uint8", "FP32": "float32"}
-_HEADER_LENGTH: Final = "Inference-Header-Content-Length"
-_LARGEST_HEADER_BYTES: Final = 1 << 20
 _BYTES_A_NUMBER: Final = 32
 """More than a float32 takes in JSON."""
 
@@ -158,7 +156,7 @@ class KServeSession:
         }
 
     def _json(self, path: str) -> object:
-        answer = self._client.request("GET", path, limit=_LARGEST_HEADER_BYTES)
+        answer = self._client.request("GET", path, limit=LARGEST_JSON_BYTES)
         return _parse(answer.content, path)
 
     def run(self, images: Images) -> Logits:
@@ -175,7 +173,7 @@ class KServeSession:
                     "name": INPUT_NAME,
                     "shape": images.shape,
                     "datatype": "UINT8",
-                    "parameters": {"binary_data_size": len(pixels)},
+                    "parameters": {BINARY_SIZE: len(pixels)},
                 }
             ],
             "outputs": [
@@ -183,9 +181,9 @@ class KServeSession:
             ],
         }
         header = json.dumps(question).encode()
-        limit = _LARGEST_HEADER_BYTES + len(images) * sum(self._sizes.values()) * _BYTES_A_NUMBER
+        limit = LARGEST_JSON_BYTES + len(images) * sum(self._sizes.values()) * _BYTES_A_NUMBER
         path = f"{self._model}/infer"
-        sent = {_HEADER_LENGTH: str(len(header)), "Content-Type": "application/octet-stream"}
+        sent = {HEADER_LENGTH: str(len(header)), "Content-Type": "application/octet-stream"}
         answer = self._client.request("POST", path, header + pixels, sent, limit=limit)
         expected = {head: (len(images), size) for head, size in self._sizes.items()}
         return _read_scores(answer.content, _length(answer, path), expected, path)
@@ -201,11 +199,11 @@ class KServeSession:
 
 
 def _length(answer: Answer, path: str) -> int | None:
-    text = answer.headers.get(_HEADER_LENGTH.lower())
+    text = answer.headers.get(HEADER_LENGTH.lower())
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise EngineError(f"{path}: header {_HEADER_LENGTH} is {text!r:.40}, expected a number")
+        raise EngineError(f"{path}: header {HEADER_LENGTH} is {text!r:.40}, expected a number")
     return int(text)
 
 
@@ -222,7 +220,7 @@ def _ports(metadata: object, key: str, what: str) -> list[Port]:
         item = StrictObject(value, f"{what}: {key}", EngineError)
         kind = item.text("datatype")
         shape = tuple(None if size < 0 else size for size in item.integers("shape"))
-        ports.append(Port(item.text("name"), _DTYPES.get(kind, kind), shape))
+        ports.append(Port(item.text("name"), DATATYPES.get(kind, kind), shape))
     return ports
 
 
@@ -268,7 +266,7 @@ def _scores(
     """Return an output's values and how many bytes of ``rest`` they were."""
     count = shape[0] * shape[1]
     parameters = StrictObject(output.mapping("parameters", {}), what, EngineError)
-    size = parameters.integer("binary_data_size", -1)
+    size = parameters.integer(BINARY_SIZE, -1)
     if size < 0:  # a server without the extension
         values = output.numbers("data")
         if len(values) != count:

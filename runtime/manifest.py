@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .errors import ArtifactError, ConfigError, IntegrityError
 from .file_records import FileRecord, check_records
@@ -31,6 +31,7 @@ __all__ = [
     "MANIFEST_FILE",
     "PRECISIONS",
     "SIGNATURE_FILE",
+    "ArtifactName",
     "FileRecord",
     "Manifest",
 ]
@@ -46,6 +47,13 @@ SIGNATURE_FILE: Final = "model.sig"
 """May be there or not; ``runtime.verify`` reads it."""
 _LARGEST_BYTES: Final = 16 << 20
 """Size of a manifest that is refused; ours have some 30 kB."""
+
+
+class ArtifactName(NamedTuple):
+    """Which artifact an answer comes from."""
+
+    id: str
+    version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +110,11 @@ class Manifest:
             self.operating.check_schema(self.schema)
         except ConfigError as error:
             raise ArtifactError(f"manifest {self.id!r}: {error}") from error
+
+    @property
+    def name(self) -> ArtifactName:
+        """Id and version."""
+        return ArtifactName(self.id, self.version)
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from .arrays import Image
 from .errors import ClosedError, ConfigError, DeadlineError, HeadlightError, OverloadError
@@ -86,7 +86,9 @@ class Request:
         prepare_ns: What preparing the image took.
     """
 
-    __slots__ = ("deadline_ns", "future", "image", "prepare_ns", "send_ns", "submitted_ns", "tag")
+    __slots__ = (
+        "deadline_ns", "future", "home", "image", "prepare_ns", "send_ns", "submitted_ns", "tag",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -101,6 +103,8 @@ class Request:
         from concurrent.futures import Future
 
         self.image = image
+        self.home: Any = None
+        """Set and used by who submits: what the image was fitted for."""
         self.tag = tag
         self.prepare_ns = prepare_ns
         self.submitted_ns = monotonic_ns()
@@ -147,6 +151,7 @@ class RequestQueue:
         self._arrived = threading.Condition(lock)
         self._room = threading.Condition(lock)
         self._closed = False
+        self._retired = False
         self.deepest = 0
         """Most requests that ever waited at a time."""
 
@@ -166,7 +171,8 @@ class RequestQueue:
             wait: Whether the policy ``block`` may block this thread.
 
         Returns:
-            False where that policy would have had to block; the request is then as it was.
+            False where that policy would have had to block, and once the queue was retired; the
+            request is then as it was.
         """
         ended: list[tuple[Request, HeadlightError]] = []
         with self._arrived:
@@ -191,6 +197,8 @@ class RequestQueue:
                 ended.append((request, request.late(now_ns)))
                 return True
             self._room.wait(_seconds(request.deadline_ns, now_ns))
+        if self._retired:
+            return False
         if self._closed:
             ended.append((request, ClosedError(CLOSED)))
             return True
@@ -278,13 +286,23 @@ class RequestQueue:
             self._arrived.notify_all()
             self._room.notify_all()
 
-    def abandon(self) -> None:
-        """End all requests that wait."""
+    def retire(self) -> None:
+        """As ``close``, but send whoever comes, or waits for room, to another queue."""
+        with self._arrived:
+            self._retired = True
+        self.close()
+
+    def abandon(self, reason: HeadlightError | None = None) -> None:
+        """End all requests that wait.
+
+        Args:
+            reason: What they are told; default: that the reader was closed.
+        """
         with self._arrived:
             left, self._waiting = self._waiting, deque()
             self._room.notify_all()
         for request in left:
-            self._shed(request, ClosedError(CLOSED))
+            self._shed(request, reason or ClosedError(CLOSED))
 
 
 def _seconds(until_ns: int | None, now_ns: int) -> float | None:

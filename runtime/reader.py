@@ -8,39 +8,32 @@
         results = reader.read_regions(frame, quads)  # rectified crops of one frame
         future = reader.submit(image, tag="gate 3", deadline_ms=200)
         result = await reader.read_async(image)
+        reader.reload("artifacts/plates-2-int8-openvino")  # nothing that is asked meanwhile is lost
     result.text, result.confidence, result.accepted, result.heads["colour"].label
 """
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from time import perf_counter_ns
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
-import numpy as np
-
-from .answering import Answerer
 from .arrays import Image
-from .dispatch import Dispatcher
-from .errors import ClosedError, ConfigError, HeadlightError, ImageError
-from .golden import check_golden as check_golden_vectors
-from .golden import load_golden
+from .errors import ConfigError, HeadlightError, ImageError
 from .health import Health
-from .manifest import GOLDEN_FILE, Manifest
+from .loading import Loaded, LoadOptions, open_proven
+from .manifest import Manifest
 from .preprocess import check_image, fit
-from .queue import CLOSED, QueueOptions, Request, check_deadline
+from .queue import QueueOptions, Request, check_deadline
 from .regions import Quads, check_quads, rectify
+from .reloading import InUse
 from .results import Result
 from .scores import OperatingPoint
-from .session import Session, SessionOptions, open_session
-from .statistics import Stats
+from .session import Session, SessionOptions
+from .statistics import Counters, Stats
 from .thresholds import Thresholds
-from .trial import trial_load
-from .verify import load_manifest
 from .voting import Track, TrackOptions
 
 if TYPE_CHECKING:
@@ -50,6 +43,8 @@ __all__ = ["Reader"]
 
 _MAX_BATCH: Final = 16
 _DRAIN_S: Final = 5.0
+_RETIRE_S: Final = 30.0
+T = TypeVar("T")
 
 
 class Reader:
@@ -68,18 +63,19 @@ class Reader:
         thresholds: Thresholds | None = None,
         keep_scores: bool = False,
     ) -> None:
-        self._manifest = manifest
         self._max_batch = max_batch
         self._keep_scores = keep_scores
-        self._operating = manifest.operating
-        if thresholds is not None:
-            self._operating = thresholds.applied(manifest.operating, manifest.schema)
-        self._answerer = Answerer(manifest, session, self._operating, keep_scores=keep_scores)
-        self._dispatcher = Dispatcher(self._answerer, queue or QueueOptions(), batch=max_batch)
-        self._closed = False
-        self._process = os.getpid()
-        # When it is forgotten, or the interpreter ends: lanes that are in an engine then can crash.
-        self._at_exit = weakref.finalize(self, self._dispatcher.stop_at_end)
+        counters = Counters()
+        load = partial(
+            Loaded,
+            max_batch=max_batch,
+            queue=queue,
+            thresholds=thresholds,
+            keep_scores=keep_scores,
+            counters=counters,
+        )
+        self._use = InUse(load, manifest, session, counters)
+        self._options: LoadOptions | None = None
 
     @classmethod
     def open(
@@ -131,19 +127,17 @@ class Reader:
         """
         if max_batch < 1:
             raise ConfigError(f"max_batch must be >= 1, got {max_batch}")
-        folder = Path(path)
-        options = SessionOptions(threads=threads, hint=hint, batch=max_batch, cache_dir=cache_dir)
-        key = None if verify is None else Path(verify)
-        manifest = load_manifest(folder, key=key, minimum_version=minimum_version)
-        manifest.check_files(folder)
-        # Before the engine is loaded: whatever can be refused without it, is.
-        golden = load_golden(folder / GOLDEN_FILE, manifest.schema, manifest.input)
-        if trial:
-            trial_load(folder, options)
-        session = open_session(folder, manifest, options)
+        options = LoadOptions(
+            session=SessionOptions(
+                threads=threads, hint=hint, batch=max_batch, cache_dir=cache_dir
+            ),
+            check_golden=check_golden,
+            key=None if verify is None else Path(verify),
+        )
+        manifest, session = open_proven(
+            Path(path), options, trial=trial, minimum_version=minimum_version
+        )
         try:
-            if check_golden:
-                check_golden_vectors(session, manifest, folder, golden=golden)
             reader = cls(
                 manifest,
                 session,
@@ -152,27 +146,69 @@ class Reader:
                 thresholds=thresholds,
                 keep_scores=keep_scores,
             )
+            reader._options = options
             if queue is not None:
-                reader._warm_up()
+                reader._use.loaded.warm_up()
             return reader
         except BaseException:
             session.close()
             raise
 
-    def _warm_up(self) -> None:
-        """Have the engine prepare for the batches that lanes may bring: two to the largest."""
-        for count in sorted({1, min(2, self._max_batch), self._max_batch}):
-            self._answerer.warm_up(np.zeros((count, *self._manifest.input.shape), np.uint8))
+    def reload(
+        self,
+        path: Path | str,
+        *,
+        trial: bool = True,
+        minimum_version: int | None = None,
+        other_heads: bool = False,
+        drain_s: float = _RETIRE_S,
+    ) -> None:
+        """Go on with another artifact, without losing a request; any failure changes nothing.
+
+        The new one is verified with the same key, loaded with the same options, proven and warmed
+        up while the old one answers. Then calls and requests that begin go to the new one, and
+        those that began end with the old one: every result comes from one artifact, which it names.
+        Reloads wait for each other. Until the old engine is free, both are in memory.
+
+        Args:
+            path: The artifact folder.
+            trial: Load it in a child process first.
+            minimum_version: The lowest version to accept; default: that of the artifact in use.
+            other_heads: Accept other heads, labels or readings.
+            drain_s: How long requests that wait may still be answered by the old engine; if it
+                hangs, they end as ``EngineError`` and it is left behind with its memory.
+
+        Raises:
+            ConfigError: the reader was not made by ``Reader.open``, this is a callback of one of
+                its futures, or the caller's thresholds do not fit.
+            SchemaError: other heads, labels or readings.
+            ClosedError: the reader was closed, perhaps meanwhile.
+            HeadlightError: as ``open``.
+        """
+        options = self._options
+        if options is None:
+            raise ConfigError("this reader was not made by Reader.open; make another one")
+
+        def opened(current: Manifest) -> tuple[Manifest, Session]:
+            return open_proven(
+                Path(path),
+                options,
+                trial=trial,
+                minimum_version=current.version if minimum_version is None else minimum_version,
+                like=None if other_heads else current.schema,
+            )
+
+        self._use.replace(opened, drain_s)
 
     @property
     def info(self) -> Manifest:
         """The manifest: id, schema, input size, operating point, lineage."""
-        return self._manifest
+        return self._use.loaded.manifest
 
     @property
     def operating(self) -> OperatingPoint:
         """Temperatures and thresholds in use: the artifact's, or with the caller's instead."""
-        return self._operating
+        return self._use.loaded.operating
 
     @property
     def engine(self) -> Mapping[str, str]:
@@ -182,7 +218,7 @@ class Reader:
     @property
     def session(self) -> Session:
         """The engine underneath, for parity checks and benchmarks; it ends with the reader."""
-        return self._answerer.session
+        return self._use.loaded.answerer.session
 
     @property
     def max_batch(self) -> int:
@@ -191,12 +227,11 @@ class Reader:
 
     def stats(self) -> Stats:
         """Return the counters so far."""
-        queue = self._dispatcher.queue
-        return self._answerer.counters.read(waiting=len(queue), deepest=queue.deepest)
+        return self._use.stats()
 
     def health(self) -> Health:
         """Return whether the reader is ready, overloaded or failed, and why."""
-        return self._answerer.vitals.judge(closed=self._closed, full=self._dispatcher.queue.full)
+        return self._use.health()
 
     def read(self, image: Image) -> Result:
         """Read one image.
@@ -208,9 +243,8 @@ class Reader:
             ImageError: ``image`` is something else.
             EngineError: the engine failed, or the reader was closed.
         """
-        self._check_open()
-        began = perf_counter_ns()
-        (answer,) = self._answerer.read([self._prepare(image)], began)
+        self._use.check_open()
+        (answer,) = self._use.answer([image], fit)
         if isinstance(answer, HeadlightError):
             raise answer
         return answer
@@ -229,12 +263,10 @@ class Reader:
         Raises:
             ClosedError: the reader was closed before the call.
         """
-        self._check_open()
+        self._use.check_open()
         answers: list[Result | HeadlightError] = []
         for start in range(0, len(images), self._max_batch):
-            began = perf_counter_ns()
-            part = images[start : start + self._max_batch]
-            answers += self._answerer.read([self._prepare(image) for image in part], began)
+            answers += self._use.answer(images[start : start + self._max_batch], fit)
         return answers
 
     def read_regions(self, frame: Image, quads: Quads) -> list[Result | HeadlightError]:
@@ -253,25 +285,28 @@ class Reader:
                 read is an error of its own.
             ClosedError: the reader was closed before the call.
         """
-        self._check_open()
+        self._use.check_open()
         check_image(frame)
-        corners = check_quads(quads)
+        corners = [*check_quads(quads)]
         answers: list[Result | HeadlightError] = []
         for start in range(0, len(corners), self._max_batch):
-            began = perf_counter_ns()
             part = corners[start : start + self._max_batch]
-            answers += self._answerer.read([self._rectify(frame, quad) for quad in part], began)
+            answers += self._use.answer(part, partial(rectify, frame))
         return answers
 
     def track(self, options: TrackOptions | None = None) -> Track:
-        """Return an empty track, to which results of this reader are added.
+        """Return an empty track, to which results of the artifact in use are added.
+
+        It takes none of another artifact: after a reload, begin a new one (``Track.takes``).
 
         Raises:
             ConfigError: the reader does not keep scores.
         """
         if not self._keep_scores:
             raise ConfigError("a track adds up scores; open the reader with keep_scores=True")
-        return Track(self._manifest.schema, self._operating, options)
+        loaded = self._use.loaded
+        manifest = loaded.manifest
+        return Track(manifest.schema, loaded.operating, options, artifact=manifest.name)
 
     def submit(
         self, image: Image, *, tag: object = None, deadline_ms: float | None = None
@@ -300,11 +335,11 @@ class Reader:
         except ImageError as error:
             from concurrent.futures import Future
 
-            self._answerer.counters.count("bad_images")
+            self._use.counters.count("bad_images")
             refused: Future[Result] = Future()
             refused.set_exception(error)
             return refused
-        self._dispatcher.submit(request)
+        self._use.put(request, image)
         return request.future
 
     async def read_async(
@@ -326,41 +361,14 @@ class Reader:
         try:
             request = self._request(image, tag, deadline_ms)
         except ImageError:
-            self._answerer.counters.count("bad_images")
+            self._use.counters.count("bad_images")
             raise
-        return await wait_for(request, self._dispatcher.submit)
+        return await wait_for(request, partial(self._use.put, image=image))
 
     def _request(self, image: Image, tag: object, deadline_ms: float | None) -> Request:
-        self._check_open()
+        self._use.check_open()
         check_deadline(deadline_ms)
-        began = perf_counter_ns()
-        fitted = fit(image, self._manifest.input)
-        if np.may_share_memory(fitted, image):
-            fitted = fitted.copy()
-        return self._dispatcher.request(
-            fitted, tag=tag, deadline_ms=deadline_ms, prepare_ns=perf_counter_ns() - began
-        )
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ClosedError(CLOSED)
-        if self._process != os.getpid():
-            raise ClosedError(
-                f"the reader was opened by process {self._process}; engines do not survive a fork: "
-                "open the artifact in the process that reads"
-            )
-
-    def _prepare(self, image: Image) -> Image | ImageError:
-        try:
-            return fit(image, self._manifest.input)
-        except ImageError as error:
-            return error
-
-    def _rectify(self, frame: Image, quad: Quads) -> Image | ImageError:
-        try:
-            return rectify(frame, quad, self._manifest.input)
-        except ImageError as error:
-            return error
+        return self._use.request(image, tag, deadline_ms)
 
     def close(self, *, drain_s: float = _DRAIN_S) -> None:
         """Free the engine; calls that are running end as usual, a second close does nothing.
@@ -372,14 +380,7 @@ class Reader:
             drain_s: How long requests that wait may still be answered; the rest end as
                 ``ClosedError``.
         """
-        if self._closed:
-            return
-        self._closed = True
-        if self._process != os.getpid():
-            return
-        self._at_exit.detach()
-        if self._dispatcher.stop(drain_s):
-            self._answerer.session.close()
+        self._use.close(drain_s)
 
     def __enter__(self) -> Reader:
         return self

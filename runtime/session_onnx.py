@@ -16,6 +16,7 @@ from .arrays import Images, Logits
 from .engine_imports import import_onnxruntime
 from .errors import EngineError
 from .graph_contract import Port, Scores, check_graph, check_images, run_fixed
+from .onnx_lanes import OnnxLanes
 from .passport import fallback, precisions_text
 from .preprocess import InputSpec
 from .schema import INPUT_NAME, Schema
@@ -82,10 +83,11 @@ class OnnxSession:
             inputs = _ports(self._session.get_inputs())
             outputs = _ports(self._session.get_outputs())
             self._batch = check_graph(path, inputs, outputs, schema, spec)
-            self._names = [port.name for port in outputs]
+            self._sizes = {head.name: head.size for head in schema.heads}
             # The first run shows which kernels ONNX Runtime chose; it tells nowhere else.
             self._run(np.zeros((self._batch or 1, *spec.shape), np.uint8))
             kernels = _kernels(self._session, settings)
+        self._lanes: OnnxLanes | None = OnnxLanes(self._session, spec, self._sizes)
         self._description = {
             "engine": "onnxruntime",
             "version": self._version,
@@ -109,24 +111,39 @@ class OnnxSession:
     def run(self, images: Images) -> Logits:
         """Score (N, height, width, 3) uint8 images; see ``Session.run``."""
         check_images(images, self._spec)
+        if len(images) == 1 and self._batch in (None, 1):
+            return self._run_one(images)
         scores = run_fixed(self._run, images, self._batch)
-        return dict(zip(self._names, scores, strict=True))
+        return dict(zip(self._sizes, scores, strict=True))
+
+    def _run_one(self, images: Images) -> Logits:
+        lanes = self._lanes  # one read: close() may run in another thread
+        if lanes is None:
+            raise self._closed()
+        try:
+            return lanes.infer(images)
+        except self._errors as error:
+            raise self._failed(error) from error
 
     def _run(self, images: Images) -> Scores:
-        session = self._session  # one read: close() may run in another thread
+        session = self._session  # as above
         if session is None:
-            raise EngineError(f"the session of {self._path} was closed; open the artifact again")
+            raise self._closed()
         try:
-            scores: Scores = session.run(self._names, {INPUT_NAME: images})
+            scores: Scores = session.run([*self._sizes], {INPUT_NAME: images})
         except self._errors as error:
-            raise EngineError(
-                f"onnxruntime {self._version} failed on {self._path}: {error}"
-            ) from error
+            raise self._failed(error) from error
         return scores
+
+    def _closed(self) -> EngineError:
+        return EngineError(f"the session of {self._path} was closed; open the artifact again")
+
+    def _failed(self, error: Exception) -> EngineError:
+        return EngineError(f"onnxruntime {self._version} failed on {self._path}: {error}")
 
     def close(self) -> None:
         """Free the graph once the calls that are running have ended."""
-        self._session = None
+        self._session = self._lanes = None
 
     @property
     def description(self) -> Mapping[str, str]:

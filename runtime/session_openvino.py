@@ -74,8 +74,7 @@ class OpenVinoSession:
         self._openvino = import_openvino()
         self._path = path
         self._spec = spec
-        self._names = tuple(head.name for head in schema.heads)
-        self._sizes = tuple(head.size for head in schema.heads)
+        self._sizes = {head.name: head.size for head in schema.heads}
         self._settings = {
             "PERFORMANCE_HINT": _HINTS[options.hint],
             "INFERENCE_NUM_THREADS": options.threads,
@@ -104,12 +103,17 @@ class OpenVinoSession:
         """Score (N, height, width, 3) uint8 images; see ``Session.run``."""
         check_images(images, self._spec)
         try:
-            scores = run_fixed(self._infer, images, self._batch)
+            if self._batch is None or self._batch == len(images):
+                return self._infer(images)
+            scores = run_fixed(self._infer_parts, images, self._batch)
         except _ERRORS as error:
             raise EngineError(f"openvino failed on {self._path}: {error}") from error
-        return dict(zip(self._names, scores, strict=True))
+        return dict(zip(self._sizes, scores, strict=True))
 
-    def _infer(self, images: Images) -> Scores:
+    def _infer_parts(self, images: Images) -> Scores:
+        return [*self._infer(images).values()]
+
+    def _infer(self, images: Images) -> Logits:
         batch = len(images) if len(images) in self._prepared else None
         lanes = self._lanes  # one read: close() may run in another thread
         lane = None if lanes is None else lanes.get(batch)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 import numpy as np
@@ -89,37 +89,46 @@ class TfliteSession:
         first = self._new_lane()
         self._batch = first.batch
         self._description = _describe(first.interpreter, options, precision, passport or {})
-        self._free: list[_Lane] | None = [first]
-        self._lock = threading.Lock()
-        self._slots = threading.BoundedSemaphore(max(1, (os.cpu_count() or 1) // options.threads))
+        self._names = tuple(head.name for head in schema.heads)
+        self._free: SimpleQueue[_Lane] | None = SimpleQueue()
+        self._free.put(first)
+        # An entry for each interpreter that may still be made.
+        self._unmade = [None] * ((os.cpu_count() or 1) // options.threads - 1)
 
     def run(self, images: Images) -> Logits:
         """Score (N, height, width, 3) uint8 images; see ``Session.run``."""
         check_images(images, self._spec)
-        with self._slots:
-            lane = self._take()
-            try:
-                scores = run_fixed(lane.infer, images, self._batch)
-            except _ERRORS as error:
-                raise EngineError(f"ai-edge-litert failed on {self._path}: {error}") from error
-            finally:
-                self._give_back(lane)
-        return {head.name: part for head, part in zip(self._schema.heads, scores, strict=True)}
+        free = self._free  # one read: close() may run in another thread
+        lane = None if free is None else self._take(free)
+        if free is None or lane is None:
+            raise EngineError(f"the session of {self._path} was closed; open the artifact again")
+        try:
+            scores = run_fixed(lane.infer, images, self._batch)
+        except _ERRORS as error:
+            raise EngineError(f"ai-edge-litert failed on {self._path}: {error}") from error
+        finally:
+            free.put(lane)
+        return dict(zip(self._names, scores, strict=True))
 
-    def _take(self) -> _Lane:
-        with self._lock:
+    def _take(self, free: SimpleQueue[_Lane]) -> _Lane | None:
+        """Return a lane that is free, a new one, or whichever is free next; None once closed."""
+        try:
+            return free.get_nowait()
+        except Empty:
+            pass
+        try:
+            self._unmade.pop()
+        except IndexError:
+            lane = free.get()
             if self._free is None:
-                raise EngineError(
-                    f"the session of {self._path} was closed; open the artifact again"
-                )
-            if self._free:
-                return self._free.pop()
-        return self._new_lane()
-
-    def _give_back(self, lane: _Lane) -> None:
-        with self._lock:
-            if self._free is not None:
-                self._free.append(lane)
+                free.put(lane)  # for others that wait
+                return None
+            return lane
+        try:
+            return self._new_lane()
+        except EngineError:
+            self._unmade.append(None)
+            raise
 
     def _new_lane(self) -> _Lane:
         try:
@@ -133,8 +142,7 @@ class TfliteSession:
 
     def close(self) -> None:
         """Free the graph once the calls that are running have ended."""
-        with self._lock:
-            self._free = None
+        self._free = None
 
     @property
     def description(self) -> Mapping[str, str]:

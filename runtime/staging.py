@@ -18,6 +18,7 @@ __all__ = [
     "file_digest",
     "new_folder",
     "read_plain",
+    "sync",
     "write_bytes",
     "write_text",
 ]
@@ -46,14 +47,13 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         yield staged
         staged.chmod(0o755)  # mkdtemp makes it private
-        for path in staged.rglob("*"):
-            if path.is_file():
-                _sync(path)
+        for path in [*staged.rglob("*"), staged]:
+            sync(path)
         if target.exists():
             _swap(staged, target)
         else:
             staged.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
@@ -105,7 +105,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         temporary.write_bytes(content)
-        _sync(temporary)
+        sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -141,7 +141,8 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, reach the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -13,6 +13,8 @@ _SUB_BITS: Final = 3
 _SUB: Final = 1 << _SUB_BITS
 _LARGEST_BITS: Final = 44
 """Some 5 hours in nanoseconds; longer durations count as this."""
+_LARGEST_SHIFT: Final = _LARGEST_BITS - _SUB_BITS - 1
+_LARGEST_NS: Final = (1 << _LARGEST_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +42,15 @@ class Histogram:
 
     def add(self, duration_ns: int) -> None:
         """Count a duration >= 0."""
-        self._largest_ns = max(self._largest_ns, duration_ns)
-        shift = max(0, min(duration_ns.bit_length(), _LARGEST_BITS) - _SUB_BITS - 1)
-        place = min(duration_ns >> shift, 2 * _SUB - 1)
-        self._counts[shift * _SUB + place] += 1
+        # Comparisons, because max and min take longer than all the rest.
+        if duration_ns > self._largest_ns:
+            self._largest_ns = duration_ns
+        shift = duration_ns.bit_length() - _SUB_BITS - 1
+        if shift < 0:
+            shift = 0
+        elif shift > _LARGEST_SHIFT:
+            shift, duration_ns = _LARGEST_SHIFT, _LARGEST_NS
+        self._counts[shift * _SUB + (duration_ns >> shift)] += 1
 
     def read(self) -> Durations:
         """Return the percentiles so far."""

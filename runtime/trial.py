@@ -12,16 +12,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import errors
 from .errors import EngineError, HeadlightError
 from .session import SessionOptions
+
+if TYPE_CHECKING:
+    import subprocess
 
 __all__ = ["MEMORY_BYTES", "TIMEOUT_S", "limit_process", "trial_load"]
 
@@ -62,6 +63,8 @@ def trial_load(
         EngineError: the engine refused the file, missed the golden vectors, crashed, hung or took
             too much memory; or there is no Python interpreter to start.
     """
+    import subprocess  # with what it imports, as slow to import as half of the runtime
+
     if not sys.executable or getattr(sys, "frozen", False):
         raise EngineError(
             "a trial load starts a Python interpreter, and sys.executable names none; open the "
@@ -116,6 +119,8 @@ def _outcome(folder: Path, done: subprocess.CompletedProcess[bytes]) -> Mapping[
 
 
 def _signal_name(number: int) -> str:
+    import signal
+
     try:
         return signal.Signals(number).name
     except ValueError:

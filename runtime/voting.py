@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import Logits
-from .decode import Decoder
+from .drafting import Drafter
 from .errors import ConfigError, EngineError
-from .results import Drafter, Result, Timings
+from .manifest import ArtifactName
+from .results import Result, Timings
 from .schema import HeadKind, Schema
 from .scores import OperatingPoint, sigmoid, softmax
 
@@ -69,23 +70,33 @@ class Track:
         schema: Heads and readings.
         operating: Temperatures and thresholds of the engine that made the scores.
         options: How frames add up.
+        artifact: Take results of this one only: evidence is of one network and its temperatures.
     """
 
     def __init__(
-        self, schema: Schema, operating: OperatingPoint, options: TrackOptions | None = None
+        self,
+        schema: Schema,
+        operating: OperatingPoint,
+        options: TrackOptions | None = None,
+        *,
+        artifact: ArtifactName | None = None,
     ) -> None:
+        self._artifact = artifact
         self._schema = schema
         self._options = options or TrackOptions()
         self._temperatures = {
             head.name: operating.temperatures.get(head.name, 1.0) for head in schema.heads
         }
         # Evidence is calibrated frame by frame, and must not be once more.
-        self._decoder = Decoder(schema, replace(operating, temperatures={}))
-        self._drafts = Drafter(schema)
+        self._drafter = Drafter(schema, replace(operating, temperatures={}), artifact)
         self._evidence = {head.name: np.zeros(head.size) for head in schema.heads}
         self._weights = self._squares = 0.0
         self.frames = 0
         """Results that were added."""
+
+    def takes(self, result: Result) -> bool:
+        """Whether a result is of this track's artifact; after a reload, begin a new track."""
+        return self._artifact is None or result.artifact == self._artifact
 
     def add(self, result: Result, *, weight: float = 1.0) -> None:
         """Add what one frame says.
@@ -96,12 +107,17 @@ class Track:
                 sharpness, size, or the detector's confidence.
 
         Raises:
-            ConfigError: the result has no scores, or those of another schema; or the weight is not
-                a finite number > 0.
+            ConfigError: the result has no scores, or is of another artifact or schema; or the
+                weight is not a finite number > 0.
             EngineError: a score is NaN or infinite.
         """
         if not 0 < weight < float("inf"):
             raise ConfigError(f"the weight of a frame must be > 0 and finite, got {weight}")
+        if not self.takes(result):
+            raise ConfigError(
+                f"a track of {self._artifact} takes no result of {result.artifact}: the reader was "
+                "reloaded; begin a new track"
+            )
         if result.scores is None:
             raise ConfigError(
                 "the result has no scores; open the reader with Reader.open(..., keep_scores=True)"
@@ -135,7 +151,7 @@ class Track:
             name: (scale * values)[None].astype(np.float32)
             for name, values in self._evidence.items()
         }
-        (draft,) = self._drafts(self._decoder(fused))
+        (draft,) = self._drafter(fused)
         return draft(_NO_TIME, None, {name: scores[0] for name, scores in fused.items()})
 
     def _evidence_of(self, scores: Logits) -> dict[str, npt.NDArray[np.float64]]:

@@ -158,6 +158,7 @@ def write_artifact(
     precision: str = "fp32",
     golden: int = 3,
     operating: OperatingPoint | None = None,
+    version: int = 1,
     change: Callable[[onnx.ModelProto], object] | None = None,
 ) -> Manifest:
     """Write a complete artifact and return its manifest.
@@ -170,6 +171,7 @@ def write_artifact(
         precision: What the manifest says.
         golden: Number of golden vectors.
         operating: Default: temperatures of 1, no thresholds.
+        version: What the manifest says.
         change: Called with the graph before it is written, for broken artifacts.
     """
     images = random_images(golden, network.spec, seed=99)
@@ -181,7 +183,7 @@ def write_artifact(
         write_golden(staged / GOLDEN_FILE, images, network.logits(images))
         manifest = Manifest(
             id=f"{network.schema.name}-{engine}-{precision}-test",
-            version=1,
+            version=version,
             schema=network.schema,
             input=network.spec,
             engine=engine,

@@ -15,9 +15,8 @@ from runtime.errors import EngineError
 from runtime.schema import Format, Head, HeadKind, Reading, Schema, load_schema
 from runtime.scores import OperatingPoint, probabilities
 from tests.artifacts import SMALL_SCHEMA
-from tests.strategies import logits, operating_points, schemas
+from tests.strategies import Scores, logits, operating_points, schemas, tied_logits
 
-Scores = dict[str, npt.NDArray[np.float32]]
 Probabilities = dict[str, npt.NDArray[np.float64]]
 
 
@@ -75,6 +74,72 @@ def test_readings_against_brute_force(data: st.DataObject) -> None:
                 x for x, raw in zip(shown, letters, strict=True) if x == "?" or raw != reading.blank
             )
             assert answers.texts[row] == expected
+
+
+def plain_choice(
+    schema: Schema, scores: Scores, point: OperatingPoint, row: int
+) -> tuple[dict[str, int], dict[str, float]]:
+    """The rule in plain steps: the first of the best formats, the first of its best labels."""
+    scaled, confidence, chosen = {}, {}, {}
+    for head in schema.heads:
+        temperature = np.float64(point.temperatures.get(head.name, 1.0))
+        scaled[head.name] = scores[head.name][row].astype(np.float64) / temperature
+        if head.kind is HeadKind.CHOICE:
+            chosen[head.name] = int(scaled[head.name].argmax())
+    width = max((h.size for h in schema.heads if h.kind is HeadKind.CHOICE), default=1)
+    for reading in schema.readings:
+        heads = [schema.head(name) for name in reading.heads]
+        allowed = [
+            [
+                [h.labels.index(label) for label in labels]
+                for h, labels in zip(heads, f.positions, strict=True)
+            ]
+            for f in reading.formats
+        ]
+        totals = [
+            np.add.reduce([max(scaled[h.name][p]) for h, p in zip(heads, places, strict=True)])
+            for places in allowed
+        ]
+        if totals:
+            best = allowed[totals.index(max(totals))]
+            for head, places in zip(heads, best, strict=True):
+                chosen[head.name] = max(sorted(places), key=lambda i: scaled[head.name][i])
+    for name, label in chosen.items():
+        padded = np.full(width, -np.inf)
+        padded[: len(scaled[name])] = scaled[name]
+        shares = np.exp(padded - padded.max())
+        confidence[name] = float(shares[label] / np.add.reduce(shares))
+    return chosen, confidence
+
+
+@given(st.data())
+def test_ties_and_all_else_as_the_plain_rule_to_the_last_bit(data: st.DataObject) -> None:
+    schema = data.draw(schemas())
+    point = data.draw(operating_points(schema))
+    scores = data.draw(logits(schema, 6) | tied_logits(schema, 6))
+    decoded = decode(schema, scores, point)
+    for row in range(6):
+        chosen, confidence = plain_choice(schema, scores, point, row)
+        assert {n: int(c[row]) for n, c in decoded.choices.items()} == chosen
+        assert {n: float(c[row]) for n, c in decoded.choice_confidence.items()} == confidence
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.0, 3.0, 10.0])
+def test_chinese_plates_as_the_plain_rule(spread: float) -> None:
+    schema = load_schema("cn-plate")
+    random = np.random.default_rng(1)
+    scores = {h.name: random.normal(0, 1, (40, h.size)).astype(np.float32) for h in schema.heads}
+    (reading,) = schema.readings
+    for row in range(40):  # a text of some format, more or less clearly
+        allowed = reading.formats[row % len(reading.formats)]
+        for name, labels in zip(reading.heads, allowed.positions, strict=True):
+            scores[name][row, schema.head(name).labels.index(labels[row % len(labels)])] += spread
+    point = OperatingPoint(temperatures={"char_1": 0.7, "colour": 2.0})
+    decoded = decode(schema, scores, point)
+    for row in range(40):
+        chosen, confidence = plain_choice(schema, scores, point, row)
+        assert {n: int(c[row]) for n, c in decoded.choices.items()} == chosen
+        assert {n: float(c[row]) for n, c in decoded.choice_confidence.items()} == confidence
 
 
 @given(st.data())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,3 +49,20 @@ def test_an_engine_that_this_runtime_does_not_know(tmp_path: Path, network: Tiny
     with pytest.raises(EngineError, match="'abacus' is unknown") as caught:
         open_session(tmp_path / "a", manifest, SessionOptions())
     assert all(name in str(caught.value) for name in OPENERS)
+
+
+def test_the_converter_of_openvino_is_imported_when_it_is_asked_for() -> None:
+    pytest.importorskip("openvino")
+    code = """
+import sys
+from runtime.engine_imports import import_openvino
+openvino = import_openvino()
+assert "openvino.tools.ovc" not in sys.modules
+assert not hasattr(openvino, "no_such_name")
+from openvino import convert_model
+from openvino.tools.ovc import convert_model as same
+assert convert_model is same and openvino.convert_model is same
+assert import_openvino() is openvino
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

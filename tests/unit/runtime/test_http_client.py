@@ -52,6 +52,18 @@ def get(client: HttpClient, limit: int = 100) -> bytes:
     return client.request("GET", "/x", limit=limit).content
 
 
+def test_exchange_returns_any_status() -> None:
+    created = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok"
+    missing = b"HTTP/1.1 404 Not Found\r\nX-Why: gone\r\nContent-Length: 0\r\n\r\n"
+    with listen(lambda c: answer(c, created), lambda c: answer(c, missing)) as url:
+        client = HttpClient(url, 2, {})
+        first = client.exchange("POST", "/x", b"1", limit=100)
+        assert (first.status, first.content) == (201, b"ok")
+        second = client.exchange("POST", "/x", b"2", limit=100)
+        assert (second.status, second.headers["x-why"]) == (404, "gone")
+        client.close()
+
+
 def test_a_connection_is_kept() -> None:
     with listen(twice) as url:
         client = HttpClient(url, 2, {})

@@ -1,0 +1,127 @@
+"""R4: a real RTSP stream with flipped bits and lost pieces: no wrong picture leaves the camera.
+
+Each picture that is handed out is compared with all that the undamaged stream holds: it must be one
+of them. Beside it, on the same damage, a camera that keeps back only what the decoder flags shows
+that the stream was damaged, and that the comparison finds it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from runtime.arrays import Image
+from runtime.gateway.cameras import Camera, CameraOptions, CameraStatus
+from tests.cameras import RtspCamera, require_rtsp, write_video
+from tests.reliability.conftest import Count
+
+pytestmark = pytest.mark.reliability
+
+_STEP_PX = 4
+_SAME = 2.0
+"""Mean difference in grey levels; pictures of the stream differ by 20 from each other."""
+
+
+@pytest.fixture(scope="module")
+def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    require_rtsp()
+    return write_video(tmp_path_factory.mktemp("streams") / "stream.h264")
+
+
+@pytest.fixture(scope="module")
+def clean(stream: Path) -> npt.NDArray[np.int16]:
+    """All pictures of the stream, thinned out: (N, H, W, 3)."""
+    camera = Camera(CameraOptions(name="clean", url=str(stream), realtime=False))
+    pictures = []
+    with camera:
+        while (frame := camera.take(10)) is not None:
+            pictures.append(thinned(frame.image))
+    assert len(pictures) == 100
+    return np.stack(pictures)
+
+
+def thinned(image: Image) -> npt.NDArray[np.int16]:
+    return image[::_STEP_PX, ::_STEP_PX].astype(np.int16)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of a camera."""
+
+    status: CameraStatus
+    taken: int
+    wrong: int
+    """Pictures that the undamaged stream does not hold."""
+    sent: dict[str, int]
+
+
+def watch(
+    stream: Path, clean: npt.NDArray[np.int16], seconds: float, *words: str, hold: bool = True
+) -> Outcome:
+    """Take pictures of a damaged stream for some seconds."""
+    with RtspCamera(stream, *words) as server:
+        options = CameraOptions(name="r4", url=server.url, hold_after_error=hold)
+        with Camera(options) as camera:
+            taken = wrong = 0
+            until_s = time.monotonic() + seconds
+            while time.monotonic() < until_s:
+                frame = camera.take(0.1)
+                if frame is None:
+                    continue
+                difference = np.abs(clean - thinned(frame.image)).mean((1, 2, 3))
+                taken += 1
+                wrong += bool(difference.min() > _SAME)
+            return Outcome(camera.status(), taken, wrong, dict(server.sent))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("flipped", ["--corrupt", "0.3"]),
+        ("lost", ["--drop", "0.2"]),
+        ("both", ["--corrupt", "0.3", "--drop", "0.2"]),
+    ],
+)
+def test_no_wrong_picture_leaves(
+    stream: Path,
+    clean: npt.NDArray[np.int16],
+    full: bool,
+    count: Count,
+    name: str,
+    words: list[str],
+) -> None:
+    if not full and name == "both":
+        count(f"R4 {name}", skipped="in full size only")
+        return
+    outcome = watch(stream, clean, 30 if full else 4, *words)
+    status = outcome.status
+    count(
+        f"R4 {name}",
+        **{f"sent_{key}": value for key, value in outcome.sent.items()},
+        taken=outcome.taken,
+        wrong=outcome.wrong,
+        corrupt=status.corrupt,
+        withheld=status.withheld,
+        decode_errors=status.decode_errors,
+        gaps=status.gaps,
+        reconnects=status.reconnects,
+    )
+    assert outcome.wrong == 0
+    assert outcome.taken > 0
+    assert status.withheld > 0
+    damage = status.corrupt + status.decode_errors
+    assert damage > 0 or "--corrupt" not in words
+    assert status.gaps > 0 or "--drop" not in words
+
+
+def test_the_damage_is_real(
+    stream: Path, clean: npt.NDArray[np.int16], full: bool, count: Count
+) -> None:
+    outcome = watch(stream, clean, 10 if full else 2, "--drop", "0.2", hold=False)
+    count("R4 control: nothing held back", taken=outcome.taken, wrong=outcome.wrong)
+    assert outcome.wrong > 0.2 * outcome.taken > 0

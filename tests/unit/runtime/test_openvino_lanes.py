@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from runtime.joined import JoinedScores
+from runtime.openvino_lanes import Lane
+from runtime.preprocess import InputSpec
+
+SPEC = InputSpec(height=8, width=8)
+
+
+class FakeRequest:
+    """Scores are the image's first pixels; the call counts, and may be interrupted."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.outputs: dict[int, npt.NDArray[np.float32]] = {}
+        self.interrupt = ""
+
+    def set_input_tensor(self, images: Any) -> None:
+        self.images = images
+
+    def set_output_tensor(self, index: int, scores: Any) -> None:
+        self.outputs[index] = scores
+
+    def start_async(self) -> None:
+        self._note("start")
+
+    def wait(self) -> None:
+        self._note("wait")
+        for index, scores in self.outputs.items():
+            scores[:] = self.images[:, 0, : scores.shape[1], 0] + 10 * index
+
+    def _note(self, call: str) -> None:
+        self.calls.append(call)
+        if self.interrupt == call:
+            self.interrupt = ""
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def request_() -> FakeRequest:
+    return FakeRequest()
+
+
+@pytest.fixture
+def lane(request_: FakeRequest) -> Lane:
+    openvino = SimpleNamespace(Tensor=lambda array, shared_memory: array)
+    compiled = SimpleNamespace(get_property=lambda _name: 1, create_infer_request=lambda: request_)
+    return Lane(openvino, compiled, SPEC, {"a": 2, "b": 3})
+
+
+def images(count: int) -> npt.NDArray[np.uint8]:
+    return np.arange(count * 8 * 8 * 3, dtype=np.uint8).reshape(count, *SPEC.shape)
+
+
+@pytest.mark.parametrize("count", [1, 2, 1])
+def test_scores_by_head(lane: Lane, count: int) -> None:
+    found = lane.infer(images(count))
+    first = images(count)[:, 0, :, 0].astype(np.float32)
+    assert isinstance(found, JoinedScores) == (count == 1)
+    assert [*found] == ["a", "b"]
+    assert (found["a"] == first[:, :2]).all()
+    assert (found["b"] == first[:, :3] + 10).all()
+
+
+@pytest.mark.parametrize("call", ["start", "wait"])
+def test_a_call_that_ctrl_c_ends_is_waited_for(
+    lane: Lane, request_: FakeRequest, call: str
+) -> None:
+    request_.interrupt = call
+    with pytest.raises(KeyboardInterrupt):
+        lane.infer(images(1))
+    assert request_.calls[-1] == "wait"  # its buffers are nobody's before
+    request_.calls.clear()
+    assert lane.infer(images(1))["a"].tolist() == [[0, 3]]
+    assert request_.calls == ["start", "wait"]
