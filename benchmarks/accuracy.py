@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from runtime.errors import ConfigError
 from runtime.manifest import Manifest
@@ -20,15 +20,30 @@ from runtime.schema import Schema
 from runtime.staging import check_free, new_folder
 
 from .arguments import POSITIONAL, artifact_names
-from .assessment import Assessment, assess, difference
+from .assessment import Assessment, Difference, assess, difference
 from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for
 from .command import run_command, say
 from .environment import device, environment
-from .evaluation_report import PAGE, Evaluated, check_report_packages, mistakes, write_evaluation
+from .evaluation_examples import flip_examples
+from .evaluation_report import (
+    PAGE,
+    Evaluated,
+    check_report_packages,
+    mistakes,
+    write_evaluation,
+)
 from .labelled import LabelledCrops, read_labelled
 from .operating_point import PRECISION_FLOOR, LabelRule, fit_operating_point
 from .report import Report, headline
-from .scoring import check_apart, common_schema, open_engine, origin, score_crops
+from .scoring import (
+    check_apart,
+    common_schema,
+    load_manifest,
+    model_facts,
+    open_engine,
+    origin,
+    score_crops,
+)
 
 __all__ = ["AccuracyConfig", "main", "measure_accuracy"]
 
@@ -40,7 +55,7 @@ class AccuracyConfig:
     """Measure how right artifacts are on labelled crops."""
 
     artifacts: Annotated[tuple[Path, ...], POSITIONAL]
-    """Artifact folders; the first is the reference of the others."""
+    """Artifact folders, or descriptions of bare models; the first is the reference."""
     data: Path
     """List or folder of labelled crops to judge on."""
     validation: Path | None = None
@@ -51,6 +66,8 @@ class AccuracyConfig:
     """New folder for report.html, report.md, result.json and, with a budget, junit.xml."""
     overwrite: bool = False
     """Replace the output folder."""
+    plain: bool = False
+    """Write tables and numbers only: no page, no pictures, no packages that draw them."""
     precision: float | None = None
     """Precision floor of the fit on --validation; 0.999 if not given."""
     labels_by: Literal["f1", "precision"] | None = None
@@ -90,10 +107,11 @@ def measure_accuracy(config: AccuracyConfig) -> int:
     names = artifact_names(config.artifacts)
     if config.output is not None:
         check_free(config.output, overwrite=config.overwrite)
-        check_report_packages()
+        if not config.plain:
+            check_report_packages()
     limits = limits_for(config.budget, device(), "benchmarks.accuracy")
     folders = dict(zip(names, config.artifacts, strict=True))
-    manifests = {name: Manifest.load(folder) for name, folder in folders.items()}
+    manifests = {name: load_manifest(folder) for name, folder in folders.items()}
     schema = common_schema(manifests)
     data = read_labelled(config.data, schema, skip_bad=config.skip_bad)
     if data.bad_rows:
@@ -108,11 +126,12 @@ def measure_accuracy(config: AccuracyConfig) -> int:
     report.show()
     if config.output is not None:
         with new_folder(config.output, overwrite=config.overwrite) as place:
-            write_evaluation(place, report, evaluated)
-        say(
-            f"wrote {config.output}; look at {config.output / PAGE}; next: python -m "
-            "benchmarks.latency ARTIFACT..."
-        )
+            if config.plain:
+                report.write(place)
+            else:
+                write_evaluation(place, report, evaluated)
+        look = "" if config.plain else f"look at {config.output / PAGE}; "
+        say(f"wrote {config.output}; {look}next: python -m benchmarks.latency ARTIFACT...")
     return exit_code([verdict for verdicts in report.verdicts.values() for verdict in verdicts])
 
 
@@ -170,9 +189,11 @@ def _report(
             verdicts[name] = judge(measured, own)
         entries[name] = {
             "id": manifest.id,
+            "about": model_facts(manifest),
             **found.to_object(),
             "confident_mistakes": mistakes(entry),
             "versus_first": against.to_object() if against else None,
+            "flip_examples": _flips(first, entry, against),
         }
     return Report(
         title=f"Accuracy on {config.data}",
@@ -186,6 +207,15 @@ def _report(
         },
         verdicts=verdicts,
     )
+
+
+def _flips(
+    first: Evaluated, entry: Evaluated, against: Difference | None
+) -> Sequence[Mapping[str, Any]]:
+    if against is None:
+        return []
+    where = against.flips.where.tolist()
+    return flip_examples(first.found, entry.found, entry.targets, entry.crops, where)
 
 
 def _absolute(limits: Sequence[Limit]) -> Sequence[Limit]:

@@ -9,7 +9,7 @@ from typing import Final
 
 from runtime.errors import ConfigError
 
-__all__ = ["POSITIONAL", "artifact_names"]
+__all__ = ["OUTPUT", "POSITIONAL", "artifact_names"]
 
 
 def _positional() -> object:
@@ -24,8 +24,18 @@ def _positional() -> object:
     return Positional
 
 
+def _output() -> object:
+    try:
+        from tyro.conf import arg
+    except ImportError:
+        return None
+    return arg(aliases=("-o",))
+
+
 POSITIONAL: Final = _positional()
 """For ``Annotated[tuple[Path, ...], POSITIONAL]``."""
+OUTPUT: Final = _output()
+"""For ``Annotated[Path, OUTPUT]``, an ``--output`` that ``-o`` names as well."""
 
 
 def artifact_names(folders: Sequence[Path]) -> tuple[str, ...]:

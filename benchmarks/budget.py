@@ -7,6 +7,7 @@ on the bad side is within, fail if the bound on the good side is beyond, inconcl
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -31,6 +32,7 @@ __all__ = [
     "limits_for",
     "read_budget",
     "read_load",
+    "read_toml",
 ]
 
 BUDGET_VERSION: Final = 1
@@ -41,6 +43,7 @@ FAMILIES: Final[Mapping[str, str]] = {
     "throughput": "benchmarks.latency",
     "frames": "benchmarks.latency",
     "size": "benchmarks.latency",
+    "energy": "benchmarks.latency",
     "speedup": "benchmarks.latency",
 }
 """First word of a metric to the command that measures it."""
@@ -202,16 +205,37 @@ def read_load(path: Path) -> Mapping[str, float]:
     return load
 
 
+def read_toml(path: Path) -> Mapping[str, Any]:
+    """Return the tables of a TOML file, or of a JSON file with the same content.
+
+    Raises:
+        ConfigError: it cannot be read.
+        MissingExtraError: it is TOML, and this Python has no parser for it.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            value = json.loads(text)
+        else:
+            import tomllib
+
+            value = tomllib.loads(text)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path} is TOML, which Python reads from 3.11 on; write the same as .json"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} holds no tables")
+    return value
+
+
 def _opened(path: Path) -> StrictObject:
     try:
-        import tomllib
-    except ImportError as error:
-        raise MissingExtraError("budgets are TOML, which Python reads from 3.11 on") from error
-    try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"budget {path} cannot be read: {error}") from error
-    top = StrictObject(value, f"budget {path}", ConfigError)
+        top = StrictObject(read_toml(path), f"budget {path}", ConfigError)
+    except ConfigError as error:
+        raise ConfigError(f"budget {error}") from error
     if top.integer("schema") != BUDGET_VERSION:
         raise ConfigError(f"budget {path}: schema must be {BUDGET_VERSION}")
     return top

@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from .device.state import power_mode, read_state
+
 __all__ = ["device", "environment"]
 
 PACKAGES: Final = (
@@ -65,7 +67,7 @@ def device() -> Mapping[str, str | int | Sequence[str]]:
 
 
 def environment() -> Mapping[str, Any]:
-    """Return the device, and what may change: governor, load, system, packages, git commit.
+    """Return the device, and what may change: its state, system, packages, git commit.
 
     Everything is JSON; what cannot be read is null.
     """
@@ -73,6 +75,8 @@ def environment() -> Mapping[str, Any]:
         "device": device(),
         "governor": _text(_CPUFREQ).strip() or None,
         "load_average": list(os.getloadavg()),
+        "power_mode": power_mode(),
+        "state": read_state().to_object(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from itertools import zip_longest
 from pathlib import Path
@@ -18,12 +18,21 @@ from .assessment import Assessment
 from .page import Gallery, Position, Thumbnail, thumbnail
 from .targets import Targets
 
-__all__ = ["Crops", "aligned", "confident_mistakes", "gallery", "least_likely"]
+__all__ = [
+    "UNKNOWN",
+    "Crops",
+    "aligned",
+    "answers",
+    "confident_mistakes",
+    "gallery",
+    "least_likely",
+]
 
 _HEIGHT_PX: Final = 64
 _DOUBTFUL: Final = 0.9
 """Truths that are at least as probable are nothing to look at."""
-_UNKNOWN: Final = "(not given)"
+UNKNOWN: Final = "(not given)"
+"""Instead of a truth."""
 _GAP: Final = "–"
 
 
@@ -72,6 +81,17 @@ def gallery(found: Assessment, targets: Targets, crops: Crops, index: Sequence[i
     return Gallery([_thumbnail(found, targets, crops, number) for number in index])
 
 
+def answers(found: Assessment, targets: Targets, index: int) -> Mapping[str, tuple[str, str]]:
+    """Return truth and answer of every reading, and of every head outside readings."""
+    parts = {
+        reading.name: _texts(found, targets, reading, index)[:2]
+        for reading in found.schema.readings
+    }
+    return parts | {
+        head.name: _free_head(found, targets, head, index) for head in found.schema.free_heads
+    }
+
+
 def _thumbnail(found: Assessment, targets: Targets, crops: Crops, index: int) -> Thumbnail:
     titles, lines = [], []
     positions: list[Position] = []
@@ -83,7 +103,7 @@ def _thumbnail(found: Assessment, targets: Targets, crops: Crops, index: int) ->
             lines.append(f"printed: {printed}")
     for head in found.schema.free_heads:
         truth, answer = _free_head(found, targets, head, index)
-        if truth not in (answer, _UNKNOWN):
+        if truth not in (answer, UNKNOWN):
             lines.append(f"{head.name}: {truth} taken for {answer}")
         elif not found.schema.readings:
             lines.append(f"{head.name}: {answer}")
@@ -104,7 +124,7 @@ def _texts(
     """Truth, answer, and the answer as printed, with ``?`` for unsure positions."""
     answers = found.decoded.readings[reading.name]
     truth = "".join(_letters(found, targets, reading, index)[0])
-    return truth or _UNKNOWN, answers.raw_texts[index], answers.texts[index]
+    return truth or UNKNOWN, answers.raw_texts[index], answers.texts[index]
 
 
 def _positions(
@@ -150,10 +170,10 @@ def _free_head(found: Assessment, targets: Targets, head: Head, index: int) -> t
     if head.kind is HeadKind.CHOICE:
         wanted = int(targets.choices[head.name][index])
         answer = head.labels[int(found.decoded.choices[head.name][index])]
-        return head.labels[wanted] if wanted >= 0 else _UNKNOWN, answer
+        return head.labels[wanted] if wanted >= 0 else UNKNOWN, answer
     present, said = targets.labels[head.name][index], found.decoded.labels[head.name][index]
     if (present < 0).all():
-        return _UNKNOWN, _set(head, said)
+        return UNKNOWN, _set(head, said)
     return _set(head, present == 1), _set(head, said & (present >= 0))
 
 

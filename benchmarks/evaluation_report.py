@@ -15,6 +15,7 @@ from typing import Any, Final
 from runtime.staging import write_text
 
 from .assessment import Assessment
+from .evaluation_examples import SHOWN, described
 from .evaluation_gallery import Crops, confident_mistakes, gallery, least_likely
 from .evaluation_tables import confusion_matrix, confusion_rows, head_rows, label_rows
 from .figures import check_matplotlib, draw_reliability, draw_risk_coverage
@@ -56,14 +57,10 @@ def check_report_packages() -> None:
 
 def mistakes(entry: Evaluated) -> Sequence[Mapping[str, Any]]:
     """Return the wrong answers that were accepted, the most confident first, for a JSON report."""
+    indices = confident_mistakes(entry.found)[:_LISTED].tolist()
     return [
-        {
-            "row": int(index),
-            # File names that are no UTF-8 hold lone surrogates, which could not be written.
-            "path": str(entry.crops[int(index)]).encode("utf-8", "replace").decode("utf-8"),
-            "confidence": float(entry.found.decoded.confidence[index]),
-        }
-        for index in confident_mistakes(entry.found)[:_LISTED]
+        described(entry.found, entry.targets, entry.crops, index, picture=number < SHOWN)
+        for number, index in enumerate(indices)
     ]
 
 

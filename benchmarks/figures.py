@@ -5,10 +5,10 @@ Matplotlib is used without pyplot, so no display and no global state is touched.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from .scenarios.open_loop import Served
 
 __all__ = [
+    "canvas",
     "check_matplotlib",
     "draw_latencies",
     "draw_reliability",
     "draw_risk_coverage",
     "draw_timeline",
+    "panels",
+    "plain_log",
+    "save",
 ]
 
 _FONTS: Final = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC")
@@ -58,7 +62,7 @@ def draw_reliability(path: Path, found: Reliability, title: str) -> None:
         found: The bins.
         title: Of which answers.
     """
-    figure, axes = _canvas((4.5, 4.5))
+    figure, axes = canvas((4.5, 4.5))
     filled = found.count > 0
     accuracy, (low, high) = found.accuracy[filled], found.bounds[filled].T
     bins = len(found.count)
@@ -78,7 +82,7 @@ def draw_reliability(path: Path, found: Reliability, title: str) -> None:
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="share")
     axes.set_title(f"{title}: calibration error {found.expected_calibration_error:.4f}")
     axes.legend(loc="best", fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_risk_coverage(
@@ -92,7 +96,7 @@ def draw_risk_coverage(
         title: Of which answers.
         accepted: The operating point to mark on it.
     """
-    figure, axes = _canvas((4.5, 4.5))
+    figure, axes = canvas((4.5, 4.5))
     axes.plot(found.coverage, found.risk, drawstyle="steps-post")
     if accepted is not None and accepted.accepted:
         low, high = accepted.precision.interval()
@@ -111,7 +115,7 @@ def draw_risk_coverage(
     axes.set(xlim=(0, 1.02), xlabel="coverage: share accepted", ylabel="risk: share wrong of these")
     axes.set_ylim(bottom=0)
     axes.set_title(f"{title}: AURC {found.area:.5f}")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_latencies(path: Path, latencies_ns: Mapping[str, npt.NDArray[np.int64]]) -> None:
@@ -121,7 +125,7 @@ def draw_latencies(path: Path, latencies_ns: Mapping[str, npt.NDArray[np.int64]]
         path: PNG to write.
         latencies_ns: Name to (N,) query times.
     """
-    figure, axes = _canvas((7.0, 4.0))
+    figure, axes = canvas((7.0, 4.0))
     times_ms = {name: times / 1e6 for name, times in latencies_ns.items()}
     low = min(float(times.min()) for times in times_ms.values())
     high = max(float(times.max()) for times in times_ms.values())
@@ -130,8 +134,9 @@ def draw_latencies(path: Path, latencies_ns: Mapping[str, npt.NDArray[np.int64]]
         share = np.full(len(times), 1 / len(times))
         axes.hist(times, bins=edges, weights=share, histtype="step", label=name)
     axes.set(xscale="log", xlabel="latency, ms", ylabel="share of queries")
+    plain_log(axes, [low, high])
     axes.legend(loc="upper right")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_timeline(path: Path, served: Served, title: str, *, limit_ms: float) -> None:
@@ -143,7 +148,7 @@ def draw_timeline(path: Path, served: Served, title: str, *, limit_ms: float) ->
         title: Of which run.
         limit_ms: Deadline or bound, drawn as a line.
     """
-    figure, axes = _canvas((7.0, 3.5))
+    figure, axes = canvas((7.0, 3.5))
     answered, arrivals_s = served.answered, served.arrivals_ns / 1e9
     latency_ms = served.latency_ns / 1e6
     axes.plot(
@@ -154,13 +159,19 @@ def draw_timeline(path: Path, served: Served, title: str, *, limit_ms: float) ->
         lost = arrivals_s[~answered]
         axes.plot(lost, np.full(len(lost), limit_ms), "x", color="tab:red", label="never answered")
     axes.set(yscale="log", xlabel="intended arrival, s", ylabel="latency, ms")
+    plain_log(axes, [*latency_ms[answered].tolist(), limit_ms], axis="y")
     axes.set_title(title, loc="left")
     # Not within the axes: wherever it stood there, it would hide queries.
     figure.legend(loc="outside upper right", ncols=3, fontsize="small")
-    _save(figure, path)
+    save(figure, path)
 
 
-def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
+def canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """Return an empty figure of ``size`` inches, and its axes.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
     check_matplotlib()
     from matplotlib.figure import Figure
 
@@ -168,7 +179,41 @@ def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _save(figure: Figure, path: Path) -> None:
+def panels(count: int) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure with ``count`` panels, three side by side, and the axes of each.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.4 * rows + 0.6), layout="constrained")
+    return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(count)]
+
+
+def plain_log(axes: Axes, values: Sequence[float], axis: Literal["x", "y"] = "x") -> None:
+    """Label a logarithmic axis with plain numbers, as many as can be read.
+
+    Args:
+        axes: The drawing.
+        values: What the axis has room for, above 0.
+        axis: Which of the two.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    span = np.log10(max(values, default=1.0) / max(min(values, default=1.0), 1e-9))
+    steps = (1.0, 2.0, 5.0) if span < 2 else (1.0,)
+    found = axes.xaxis if axis == "x" else axes.yaxis
+    found.set_major_locator(LogLocator(subs=steps))
+    found.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    found.set_minor_formatter(NullFormatter())
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, in fonts that know the characters of labels."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):

@@ -11,7 +11,7 @@ Exit codes: 0 done and every limit kept, 1 error or a limit broken, 2 usage, 3 i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -34,6 +34,7 @@ from .figures import check_matplotlib, draw_latencies, draw_timeline
 from .noise import quietest
 from .report import Report, headline
 from .scenarios import Comparison, Query, Turns, compare_interleaved
+from .scoring import load_manifest, model_facts
 from .speed import (
     Loads,
     Plan,
@@ -58,7 +59,7 @@ class LatencyConfig:
     """Measure how fast artifacts are on this machine."""
 
     artifacts: Annotated[tuple[Path, ...], POSITIONAL]
-    """Artifact folders; the first is the reference of the others."""
+    """Artifact folders, or descriptions of bare models; the first is the reference."""
     scenario: tuple[Scenario, ...] = ()
     """Scenarios to measure; single-stream, offline and those of the budget if not given."""
     data: Path | None = None
@@ -97,6 +98,8 @@ class LatencyConfig:
     """New folder for result.json, report.md, junit.xml and pictures."""
     overwrite: bool = False
     """Replace the output folder."""
+    plain: bool = False
+    """Write tables and numbers only: no page, no pictures, no packages that draw them."""
 
     def __post_init__(self) -> None:
         if min(self.threads, self.batch, self.tries) < 1 or self.cold_starts < 0:
@@ -138,10 +141,11 @@ def measure_latency(config: LatencyConfig) -> int:
     """
     names = artifact_names(config.artifacts)
     folders = dict(zip(names, config.artifacts, strict=True))
-    manifests = {name: Manifest.load(folder) for name, folder in folders.items()}
+    manifests = {name: load_manifest(folder) for name, folder in folders.items()}
     if config.output is not None:
         check_free(config.output, overwrite=config.overwrite)
-        check_matplotlib()
+        if not config.plain:
+            check_matplotlib()
     limits = limits_for(config.budget, device(), "benchmarks.latency")
     plan = _plan(config, limits)
     speeds = {}
@@ -152,12 +156,12 @@ def measure_latency(config: LatencyConfig) -> int:
     comparison = _compare(folders, plan) if len(folders) > 1 else None
     report = _report(config, manifests, speeds, comparison, limits)
     report.show()
-    if config.output is not None:
-        _write(config.output, report, speeds, overwrite=config.overwrite)
+    _write(config, report, speeds)
     return exit_code([verdict for verdicts in report.verdicts.values() for verdict in verdicts])
 
 
 def _plan(config: LatencyConfig, limits: Sequence[Limit]) -> Plan:
+    decoders = _read_files(config.data) if config.data else ()
     return Plan(
         threads=config.threads,
         batch=config.batch,
@@ -166,13 +170,16 @@ def _plan(config: LatencyConfig, limits: Sequence[Limit]) -> Plan:
         cold_starts=config.cold_starts,
         scenarios=config.scenario or scenarios_for(limits),
         loads=config.loads(read_load(config.budget) if config.budget else {}),
-        crops=_read_crops(config.data) if config.data else (),
+        crops=[decode() for decode in decoders],
+        decoders=decoders,
     )
 
 
-def _read_crops(source: Path) -> Sequence[Image]:
+def _read_files(source: Path) -> Sequence[Callable[[], Image]]:
+    """Read the files of the first crops; each of the functions decodes one."""
     pictures = unlabelled_rows(source).pictures
-    return [pictures.read(index) for index in range(min(len(pictures), _MOST_CROPS))]
+    first = range(min(len(pictures), _MOST_CROPS))
+    return [partial(pictures.decode, index, pictures.content(index)) for index in first]
 
 
 def _compare(folders: Mapping[str, Path], plan: Plan) -> Comparison:
@@ -207,7 +214,7 @@ def _report(
         if own:
             verdicts[name] = judge(measured, own)
         columns[name] = column
-        entries[name] = {"id": manifest.id, **speed.to_object()}
+        entries[name] = {"id": manifest.id, "about": model_facts(manifest), **speed.to_object()}
     title = f"Latency, {config.threads} thread{'s' if config.threads > 1 else ''}"
     return Report(
         title=title,
@@ -223,28 +230,35 @@ def _report(
     )
 
 
-def _write(output: Path, report: Report, speeds: Mapping[str, Speed], *, overwrite: bool) -> None:
-    with new_folder(output, overwrite=overwrite) as folder:
-        report.write(folder, _draw(folder, speeds))
-    say(f"wrote {output}; next: python -m benchmarks.accuracy ARTIFACT... --data LIST")
+def _write(config: LatencyConfig, report: Report, speeds: Mapping[str, Speed]) -> None:
+    if config.output is None:
+        return
+    with new_folder(config.output, overwrite=config.overwrite) as folder:
+        report.write(folder, () if config.plain else _draw(folder, speeds))
+    say(f"wrote {config.output}; next: python -m benchmarks.accuracy ARTIFACT... --data LIST")
 
 
-def _draw(folder: Path, speeds: Mapping[str, Speed]) -> Sequence[str]:
-    """Draw a histogram of all latencies, and every run with arrivals over time."""
-    pictures: list[str] = []
+def _draw(folder: Path, speeds: Mapping[str, Speed]) -> Mapping[str, str]:
+    """Draw a histogram of all latencies, and every run with arrivals over time.
+
+    Returns:
+        File name to what it shows.
+    """
+    pictures: dict[str, str] = {}
     times: dict[str, npt.NDArray[np.int64]] = {}
     for number, (name, speed) in enumerate(speeds.items()):
         for scenario, finding in speed.findings.items():
             times.update({f"{name} {kind}": ns for kind, ns in finding.times_ns.items()})
             if finding.timeline is not None:
                 served, limit_ms = finding.timeline
-                pictures.append(f"{scenario}_{number}.png" if number else f"{scenario}.png")
+                file = f"{scenario}_{number}.png" if number else f"{scenario}.png"
                 title = f"{name}: {scenario}"
-                draw_timeline(folder / pictures[-1], served, title, limit_ms=limit_ms)
+                pictures[file] = f"{title}: latency of every query over the course of the run"
+                draw_timeline(folder / file, served, title, limit_ms=limit_ms)
     times = {name: ns for name, ns in times.items() if len(ns)}
     if times:
         draw_latencies(folder / "latency.png", times)
-        pictures.insert(0, "latency.png")
+        return {"latency.png": "Histogram of all latencies", **pictures}
     return pictures
 
 

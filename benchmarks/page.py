@@ -8,7 +8,7 @@ text goes in is shown as text: labels, file names and captions cannot become mar
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Final, TypeAlias
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 __all__ = [
+    "Banner",
     "Block",
     "Cell",
+    "Chart",
+    "Charts",
     "Gallery",
     "Matrix",
     "Paragraph",
@@ -36,6 +39,7 @@ __all__ = [
     "Position",
     "Section",
     "Table",
+    "Terms",
     "Thumbnail",
     "check_jinja",
     "page",
@@ -64,6 +68,10 @@ class Table:
     kind: ClassVar[str] = "table"
     rows: Rows
     caption: str = ""
+    folded: str = ""
+    """Where given, the table is shown only when this line is clicked."""
+    wide: bool = False
+    """Whether texts wrap, and the first column stays in sight while others are scrolled to."""
 
     @property
     def columns(self) -> Sequence[str]:
@@ -78,6 +86,42 @@ class Picture:
     kind: ClassVar[str] = "picture"
     png: bytes
     caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """A verdict, which stands out."""
+
+    kind: ClassVar[str] = "banner"
+    outcome: str
+    """``pass``, ``fail``, ``inconclusive`` or another word for none of these."""
+    title: str
+    lines: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawing in the page's own colours."""
+
+    svg: str
+    """An SVG element without scripts, which is *not* escaped: text in it is escaped already."""
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """Drawings side by side where there is room."""
+
+    kind: ClassVar[str] = "charts"
+    charts: Sequence[Chart]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Words and what they mean."""
+
+    kind: ClassVar[str] = "terms"
+    terms: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +176,7 @@ class Matrix:
     """What rows and columns are."""
 
 
-Block: TypeAlias = Paragraph | Table | Picture | Gallery | Matrix
+Block: TypeAlias = Paragraph | Table | Picture | Gallery | Matrix | Banner | Charts | Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +196,27 @@ def check_jinja() -> None:
     _template()
 
 
-def page(title: str, sections: Sequence[Section], *, summary: Sequence[str] = ()) -> str:
+def page(
+    title: str,
+    sections: Sequence[Section],
+    *,
+    summary: Sequence[str] = (),
+    lead: Sequence[Block] = (),
+) -> str:
     """Return a whole HTML document, to be written as UTF-8.
 
     Args:
         title: Heading and window title.
         sections: Parts in order; each stands in the table of contents.
         summary: Lines under the heading.
+        lead: What stands there before the table of contents.
 
     Raises:
         MissingExtraError: jinja2 is not installed.
     """
-    text = _template().render(title=title, sections=sections, summary=summary, style=STYLE)
+    text = _template().render(
+        title=title, sections=sections, summary=summary, lead=lead, style=STYLE
+    )
     # File names that are no UTF-8 hold lone surrogates, which could not be written.
     return text.translate(_UNPRINTABLE).encode("utf-8", "replace").decode("utf-8")
 

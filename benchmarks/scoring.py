@@ -1,39 +1,99 @@
-"""Running an artifact's engine over labelled crops, through the runtime's own code."""
+"""Running an engine over labelled crops, through the runtime's own code.
+
+What is named is an artifact folder, or a bare model with its description (``foreign``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from runtime.arrays import Logits
 from runtime.errors import ConfigError, DataError
 from runtime.golden import check_golden
-from runtime.manifest import Manifest
+from runtime.manifest import MANIFEST_FILE, Manifest
 from runtime.preprocess import InputSpec, fit_many
 from runtime.schema import Schema
 from runtime.session import Session, SessionOptions, open_session
 
+from .foreign import ForeignManifest, find_description, foreign_manifest, open_foreign
 from .labelled import LabelledCrops
 
-__all__ = ["check_apart", "common_schema", "open_engine", "origin", "score_crops"]
+__all__ = [
+    "check_apart",
+    "common_schema",
+    "is_model",
+    "load_manifest",
+    "model_facts",
+    "open_engine",
+    "origin",
+    "score_crops",
+]
+
+
+def is_model(path: Path) -> bool:
+    """Whether ``path`` is something that can be opened: an artifact, or a bare model's."""
+    if path.is_dir():
+        return (path / MANIFEST_FILE).is_file()
+    # Results of earlier runs are JSON, too.
+    return path.name != "result.json" and find_description(path) is not None
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Return what an artifact, or the description of a bare model, says of itself.
+
+    Raises:
+        ArtifactError: the folder is no artifact.
+        ConfigError: a bare model without a description, or with a wrong one.
+    """
+    description = find_description(path)
+    return Manifest.load(path) if description is None else foreign_manifest(description)
+
+
+def model_facts(manifest: Manifest) -> Mapping[str, Any]:
+    """Return what a result says of a model, so that a report needs not have it at hand."""
+    return {
+        "engine": manifest.engine,
+        "precision": manifest.precision,
+        "version": manifest.version,
+        "schema": manifest.schema.name,
+        "heads": {head.name: len(head.labels) for head in manifest.schema.heads},
+        "input": manifest.input.to_object(),
+        "files": {name: asdict(record) for name, record in manifest.files.items()},
+        "bare_model": isinstance(manifest, ForeignManifest),
+    }
 
 
 @contextmanager
-def open_engine(folder: Path, *, threads: int = 1) -> Iterator[tuple[Manifest, Session]]:
+def open_engine(
+    folder: Path, *, threads: int = 1, hint: str = "latency"
+) -> Iterator[tuple[Manifest, Session]]:
     """Check an artifact as the reader does, load its engine, and close it at the end.
+
+    A bare model is checked against its description instead.
 
     Raises:
         ArtifactError: the folder is no artifact or a file of it was changed.
+        ConfigError: a bare model without a description, or not what it says.
         EngineError: the engine is not installed, refuses the file or misses the golden vectors.
     """
-    manifest = Manifest.load(folder)
-    manifest.check_files(folder)
-    session = open_session(folder, manifest, SessionOptions(threads=threads))
+    options = SessionOptions(threads=threads, hint=hint)
+    description = find_description(folder)
+    manifest: Manifest
+    if description is not None:
+        manifest, session = open_foreign(description, options)
+    else:
+        manifest = Manifest.load(folder)
+        manifest.check_files(folder)
+        session = open_session(folder, manifest, options)
     try:
-        check_golden(session, manifest, folder)
+        if description is None:
+            check_golden(session, manifest, folder)
         yield manifest, session
     finally:
         session.close()

@@ -14,6 +14,7 @@ from runtime.scores import OperatingPoint
 LABELS = st.text(
     st.characters(exclude_categories=("C", "Z"), exclude_characters=",|"), min_size=1, max_size=3
 )
+Scores = dict[str, npt.NDArray[np.float32]]
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,5}", fullmatch=True).filter(lambda n: n != INPUT_NAME)
 
 
@@ -91,6 +92,17 @@ def logits(draw: st.DrawFn, schema: Schema, count: int) -> dict[str, npt.NDArray
     spread = draw(st.sampled_from([0.1, 3.0, 60.0]))
     return {
         head.name: random.normal(0, spread, (count, head.size)).astype(np.float32)
+        for head in schema.heads
+    }
+
+
+@st.composite
+def tied_logits(draw: st.DrawFn, schema: Schema, count: int) -> Scores:
+    """Scores of every head on a coarse grid, as INT8 engines give them: many are equal."""
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    step = draw(st.sampled_from([0.0625, 1.0, 8.0]))
+    return {
+        head.name: (step * random.integers(-2, 3, (count, head.size))).astype(np.float32)
         for head in schema.heads
     }
 

@@ -22,9 +22,8 @@ from benchmarks.command import run_command, say
 from benchmarks.environment import environment
 from benchmarks.labelled import read_labelled
 from benchmarks.report import Report, headline
-from benchmarks.scoring import common_schema, origin
+from benchmarks.scoring import common_schema, is_model, load_manifest, origin
 from runtime.errors import ConfigError
-from runtime.manifest import MANIFEST_FILE, Manifest
 from runtime.staging import check_free, new_folder
 
 from .artifacts import compare_answers, compare_speed
@@ -42,7 +41,7 @@ class CompareConfig:
     """Compare NEW with OLD: is it slower, does it answer worse?"""
 
     old: Annotated[Path, POSITIONAL]
-    """Artifact, or result.json (or its folder) of an earlier run."""
+    """Artifact, description of a bare model, or result.json (or its folder) of an earlier run."""
     new: Annotated[Path, POSITIONAL]
     """The same kind of thing, after the change."""
     data: Path | None = None
@@ -116,7 +115,7 @@ def compare(config: CompareConfig) -> int:
     """
     if config.output is not None:
         check_free(config.output, overwrite=config.overwrite)
-    kinds = {(path / MANIFEST_FILE).is_file() for path in (config.old, config.new)}
+    kinds = {is_model(path) for path in (config.old, config.new)}
     if len(kinds) > 1:
         raise ConfigError(
             f"one of {config.old} and {config.new} is an artifact, the other is none; name two "
@@ -162,7 +161,7 @@ def _compare_answers(config: CompareConfig, found: _Found) -> None:
     if config.data is None:
         found.verdicts.append(Verdict(limit, Outcome.INCONCLUSIVE, _UNKNOWN))
         return
-    manifests = {str(path): Manifest.load(path) for path in (config.old, config.new)}
+    manifests = {str(path): load_manifest(path) for path in (config.old, config.new)}
     data = read_labelled(config.data, common_schema(manifests))
     say(f"scoring {len(data)} crops of {config.data} with both")
     answers = compare_answers(config.old, config.new, data, threads=config.threads)

@@ -9,57 +9,25 @@ Answers are compared sample by sample where both runs judged the same crops.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.assessment import drop_measurement
 from benchmarks.budget import Limit, Measurement, Outcome, Verdict, judge
+from benchmarks.report.reading import ACCURACY, LATENCY, Result, read_result
 from runtime.errors import ConfigError, DataError
-from runtime.strict import parse_json
 
 from .pairing import Paired
 
-__all__ = ["DRIFT", "Earlier", "compare_earlier", "read_earlier"]
+__all__ = ["DRIFT", "compare_earlier", "read_earlier"]
 
 DRIFT: Final = 0.03
 """Share by which medians of separate processes with the same engine may differ on a quiet host."""
-RESULT_FILE: Final = "result.json"
-_ACCURACY: Final = "benchmarks.accuracy"
-_LATENCY: Final = "benchmarks.latency"
 _OPTIONS: Final = ("threads",)
+"""Without which two timings are not of the same thing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
-    """A ``result.json``."""
-
-    path: Path
-    value: Mapping[str, Any]
-
-    @property
-    def command(self) -> str:
-        """Which command wrote it."""
-        return str(self.value["command"])
-
-    @property
-    def device(self) -> object:
-        """What it ran on."""
-        return self.value["environment"]["device"]
-
-    @property
-    def artifacts(self) -> Mapping[str, Mapping[str, Any]]:
-        """Name to what was measured."""
-        found: Mapping[str, Mapping[str, Any]] = self.value["artifacts"]
-        return found
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """Those options without which two timings are not of the same thing."""
-        return {name: self.value["config"].get(name) for name in _OPTIONS}
-
-
-def read_earlier(path: Path) -> Earlier:
+def read_earlier(path: Path) -> Result:
     """Read what ``benchmarks.accuracy`` or ``benchmarks.latency`` wrote.
 
     Args:
@@ -68,20 +36,15 @@ def read_earlier(path: Path) -> Earlier:
     Raises:
         DataError: it cannot be read or is no such result.
     """
-    file = path / RESULT_FILE if path.is_dir() else path
-    try:
-        value = parse_json(file.read_text(encoding="utf-8"), str(file), DataError)
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
-    found = value if isinstance(value, dict) else {}
-    commands = (_ACCURACY, _LATENCY)
-    if found.get("command") not in commands or not found.get("artifacts"):
-        raise DataError(f"{file}: expected the result of {' or '.join(commands)}")
-    return Earlier(file, found)
+    found = read_result(path)
+    commands = (ACCURACY, LATENCY)
+    if found.command not in commands or not found.artifacts:
+        raise DataError(f"{found.path}: expected the result of {' or '.join(commands)}")
+    return found
 
 
 def compare_earlier(
-    old: Earlier, new: Earlier, *, speed: Mapping[str, Limit], drop: Limit | None
+    old: Result, new: Result, *, speed: Mapping[str, Limit], drop: Limit | None
 ) -> Mapping[str, Sequence[Verdict]]:
     """Judge what two earlier results can show.
 
@@ -103,7 +66,7 @@ def compare_earlier(
         )
     verdicts: dict[str, list[Verdict]] = {}
     for name, before, after in _pairs(old, new):
-        if old.command == _ACCURACY:
+        if old.command == ACCURACY:
             found = [] if drop is None else [_answers(old, new, before, after, drop)]
         else:
             doubt = _different(old, new)
@@ -112,9 +75,7 @@ def compare_earlier(
     return verdicts
 
 
-def _pairs(
-    old: Earlier, new: Earlier
-) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+def _pairs(old: Result, new: Result) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
     if len(old.artifacts) == len(new.artifacts) == 1:
         ((name, after),) = new.artifacts.items()
         yield name, next(iter(old.artifacts.values())), after
@@ -126,12 +87,13 @@ def _pairs(
         yield name, before, new.artifacts[name]
 
 
-def _different(old: Earlier, new: Earlier) -> str:
+def _different(old: Result, new: Result) -> str:
     """Return why timings of the two are not comparable; nothing where they are."""
     if old.device != new.device:
         return f"measured on different devices: {old.device} and {new.device}"
-    if old.options != new.options:
-        return f"measured with different options: {dict(old.options)} and {dict(new.options)}"
+    options = [{name: each.options.get(name) for name in _OPTIONS} for each in (old, new)]
+    if options[0] != options[1]:
+        return f"measured with different options: {options[0]} and {options[1]}"
     return ""
 
 
@@ -163,7 +125,7 @@ def _timing(
 
 
 def _answers(
-    old: Earlier, new: Earlier, before: Mapping[str, Any], after: Mapping[str, Any], limit: Limit
+    old: Result, new: Result, before: Mapping[str, Any], after: Mapping[str, Any], limit: Limit
 ) -> Verdict:
     origins = [str(each.value["data"]["origin"]).rpartition("sha256 ")[2] for each in (old, new)]
     wrong = [each.get("exact_wrong") for each in (before, after)]

@@ -19,6 +19,9 @@ __all__ = ["NS_PER_MS", "PERCENTILES", "Latency", "stages_of"]
 
 PERCENTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 NS_PER_MS: Final = 1e6
+_PER_DECADE: Final = 60
+"""Bins of a histogram; each is 3.9 % wide."""
+_PARTS: Final = 60
 _FLOORS: Final[Mapping[float, int]] = {q: min_queries(q) for q in PERCENTILES.values()}
 
 
@@ -56,12 +59,37 @@ class Latency:
         low, high = quantile_bounds(self._ordered, quantile, confidence)
         return low / NS_PER_MS, high / NS_PER_MS
 
+    def histogram(self) -> Mapping[str, Any]:
+        """Return how many queries took how long, in bins that are the same for every result.
+
+        Bin i holds times from ``10 ** ((first + i) / per_decade)`` ms on, up to the next bin.
+        """
+        if not self.count:
+            return {"per_decade": _PER_DECADE, "first": 0, "counts": []}
+        times_ms = np.maximum(self._ordered, 1) / NS_PER_MS
+        bins = np.floor(np.log10(times_ms) * _PER_DECADE).astype(np.int64)
+        counts = np.bincount(bins - bins[0])
+        return {"per_decade": _PER_DECADE, "first": int(bins[0]), "counts": counts}
+
+    def over_time_ms(self) -> Mapping[str, Any]:
+        """Return median and largest time of up to 60 parts of the run, equally many queries each.
+
+        Clocks that fall and others that come and go show here.
+        """
+        parts = np.array_split(self.queries_ns, min(_PARTS, self.count)) if self.count else []
+        return {
+            "p50": [float(np.median(part)) / NS_PER_MS for part in parts],
+            "max": [float(part.max()) / NS_PER_MS for part in parts],
+        }
+
     def to_object(self) -> Mapping[str, Any]:
-        """Return percentiles, bounds and noise for a report."""
+        """Return percentiles, bounds, what they are made of, and noise for a report."""
         return {
             "queries": self.count,
             "percentiles_ms": {name: self.percentile_ms(q) for name, q in PERCENTILES.items()},
             "bounds_ms": {name: self.bounds_ms(q) for name, q in PERCENTILES.items()},
+            "histogram": self.histogram(),
+            "over_time_ms": self.over_time_ms(),
             "warm_up": self.warm and {"runs": self.warm.runs, "stable": self.warm.stable},
             **self.noise.to_object(),
         }

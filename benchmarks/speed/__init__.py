@@ -6,6 +6,7 @@ from .finding import Finding
 from .footprint import size_measurements
 from .loads import Loads
 from .measuring import (
+    ON_GPU,
     SCENARIOS,
     Plan,
     Speed,
@@ -16,6 +17,7 @@ from .measuring import (
 from .subject import Subject, artifact_sizes_mb, engine_input, open_subject
 
 __all__ = [
+    "ON_GPU",
     "SCENARIOS",
     "Finding",
     "Loads",

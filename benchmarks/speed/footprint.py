@@ -28,20 +28,38 @@ class ColdStartFinding(Finding):
 
     def rows(self) -> Mapping[str, str]:
         """See ``Finding``."""
-        pss = "-" if self.cold.pss_mb is None else f"{self.cold.pss_mb:.1f}"
-        return {"cold start p50, ms": bounded(self.cold.latency, 0.5), "PSS, MB": pss}
+        cold = self.cold
+        sizes = {"PSS, MB": cold.pss_mb, "peak RSS, MB": cold.peak_mb, "GPU, MB": cold.gpu_mb}
+        return {
+            "cold start p50, ms": bounded(cold.latency, 0.5),
+            **{name: f"{size:.1f}" for name, size in sizes.items() if size is not None},
+        }
 
     def measurements(self) -> list[Measurement]:
         """See ``Finding``."""
         found = of_latency("latency.cold_start_ms", "cold-start", self.cold.latency)
-        if self.cold.pss_mb is not None:
-            runs = self.cold.latency.count
-            found.append(Measurement(metric="size.pss_mb", value=self.cold.pss_mb, samples=runs))
+        sizes = {
+            "size.pss_mb": self.cold.pss_mb,
+            "size.peak_rss_mb": self.cold.peak_mb,
+            "size.gpu_mb": self.cold.gpu_mb,
+        }
+        runs = self.cold.latency.count
+        found += [
+            Measurement(metric=name, value=size, samples=runs)
+            for name, size in sizes.items()
+            if size is not None
+        ]
         return found
 
     def to_object(self) -> Mapping[str, Any]:
         """See ``Finding``."""
-        return {"cold_start": {**self.cold.latency.to_object(), "pss_mb": self.cold.pss_mb}}
+        told = {
+            "pss_mb": self.cold.pss_mb,
+            "peak_rss_mb": self.cold.peak_mb,
+            "gpu_mb": self.cold.gpu_mb,
+            "no_gpu": self.cold.no_gpu,
+        }
+        return {"cold_start": {**self.cold.latency.to_object(), **told}}
 
 
 @dataclass(frozen=True, slots=True)

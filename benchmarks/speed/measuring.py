@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from benchmarks.budget import Limit, Measurement
 from benchmarks.cold_start import cold_starts
+from benchmarks.device.meters import find_meter
+from benchmarks.device.watch import StateWatch
 from benchmarks.noise import Noise, quietest
 from benchmarks.scenarios import (
     Latency,
@@ -28,13 +30,17 @@ from benchmarks.scenarios.latencies import stages_of
 from runtime.arrays import Image
 
 from .closed_loop import MultiStreamFinding, OfflineFinding, SingleStreamFinding
+from .energy import measure_energy
 from .finding import Finding
 from .footprint import ColdStartFinding, SizeFinding
 from .loads import Loads
+from .machine import MachineFinding
 from .open_loop import CameraFinding, ServerFinding
+from .picture import measure_pictures
 from .subject import Subject, artifact_sizes_mb, open_subject
 
 __all__ = [
+    "ON_GPU",
     "SCENARIOS",
     "Plan",
     "Speed",
@@ -45,6 +51,8 @@ __all__ = [
 
 STANDARD: Final = ("single-stream", "offline")
 """Scenarios that are measured unless others are asked for."""
+ON_GPU: Final = frozenset({"trt", "rtx"})
+"""Engines that do."""
 _TRIAL_QUERIES: Final = 2648
 """Of a brief server run: four times what can prove a p99, so that one that holds mostly shows."""
 
@@ -68,6 +76,8 @@ class Plan:
     """What the scenarios ask of the artifact."""
     crops: Sequence[Image] = ()
     """(H, W, 3) uint8 each; the artifact's golden crops, enlarged, if there are none."""
+    decoders: Sequence[Callable[[], Image]] = ()
+    """Each decodes one of the crops from bytes in memory; none: there are no files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +85,7 @@ class Speed:
     """One artifact on this machine."""
 
     findings: Mapping[str, Finding]
-    """By scenario, in order; then cold start and size."""
+    """By scenario, in order; then pictures, energy, cold start, size and the machine."""
 
     def rows(self) -> Mapping[str, str]:
         """Return name to text of every headline number."""
@@ -84,7 +94,22 @@ class Speed:
         busiest = max((noise.other_cores or 0.0 for noise in noises), default=0.0)
         noisy = any(noise.noisy for noise in noises)
         rows["cores used by others"] = f"{busiest:.2f}" + (" NOISY" if noisy else "")
+        rows["disturbed"] = "; ".join(self.disturbances) or "no"
         return rows
+
+    @property
+    def disturbances(self) -> Sequence[str]:
+        """Why the timings are in doubt: what the device tells, and other processes."""
+        machine = self.findings.get("machine")
+        told = list(machine.course.disturbances) if isinstance(machine, MachineFinding) else []
+        noises = [noise for finding in self.findings.values() for noise in finding.noises]
+        loud = [noise.other_cores for noise in noises if noise.noisy]
+        if None in loud:
+            told.append("nobody knows what other processes used")
+        known = [cores for cores in loud if cores is not None]
+        if known:
+            told.append(f"other processes used up to {max(known):.2f} cores")
+        return told
 
     def measurements(self) -> list[Measurement]:
         """Return what a budget may limit."""
@@ -93,7 +118,8 @@ class Speed:
     def to_object(self) -> Mapping[str, Any]:
         """Return everything for a report."""
         found = [each.to_object() for each in self.findings.values()]
-        return {key: value for each in found for key, value in each.items()}
+        told = {key: value for each in found for key, value in each.items()}
+        return {**told, "disturbed": self.disturbances}
 
 
 def scenarios_for(limits: Sequence[Limit]) -> Sequence[str]:
@@ -113,17 +139,31 @@ def measure_speed(folder: Path, plan: Plan) -> Speed:
     """
     findings: dict[str, Finding] = {}
     most = max(plan.batch, plan.loads.streams)
+    watch = StateWatch()
     with open_subject(folder, threads=plan.threads, max_batch=most, crops=plan.crops) as subject:
-        for name in plan.scenarios:
-            findings[name] = SCENARIOS[name](subject, plan)
+        with watch:
+            for name in plan.scenarios:
+                findings[name] = SCENARIOS[name](subject, plan)
+            findings["pictures"] = measure_pictures(plan.decoders, min(1.0, plan.duration_s))
+        gpu = subject.manifest.engine in ON_GPU
+        meter = find_meter(gpu=gpu)
+        findings["energy"] = measure_energy(
+            subject, meter, batch=plan.batch, duration_s=plan.duration_s
+        )
         sizes = artifact_sizes_mb(folder, subject.manifest)
         shape = subject.crops[0].shape[:2]
+        session = dict(subject.session.description)
     if plan.cold_starts:
         cold = cold_starts(
-            folder, runs=plan.cold_starts, threads=plan.threads, image_shape=(shape[0], shape[1])
+            folder,
+            runs=plan.cold_starts,
+            threads=plan.threads,
+            image_shape=(shape[0], shape[1]),
+            gpu=gpu,
         )
         findings["cold-start"] = ColdStartFinding(cold)
-    return Speed({**findings, "size": SizeFinding(*sizes)})
+    machine = MachineFinding(watch.course, session)
+    return Speed({**findings, "size": SizeFinding(*sizes), "machine": machine})
 
 
 @dataclass(frozen=True, slots=True)

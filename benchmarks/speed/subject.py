@@ -24,6 +24,7 @@ from runtime.session import Session
 __all__ = ["Subject", "artifact_sizes_mb", "engine_input", "open_subject"]
 
 _OTHER_FILES: Final = frozenset({GOLDEN_FILE, MANIFEST_FILE})
+_NOISE_PICTURES: Final = 16
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,12 @@ class Subject:
 
 @contextmanager
 def open_subject(
-    folder: Path, *, threads: int, max_batch: int, crops: Sequence[Image] = ()
+    folder: Path,
+    *,
+    threads: int,
+    max_batch: int,
+    crops: Sequence[Image] = (),
+    hint: str = "latency",
 ) -> Iterator[Subject]:
     """Open an artifact to be timed.
 
@@ -65,18 +71,27 @@ def open_subject(
         threads: Threads of the engine.
         max_batch: Most samples of an engine call.
         crops: What to read; the golden crops, enlarged by half, if there are none: crops of the
-            network's own size would skip the resize.
+            network's own size would skip the resize. A bare model has none, it gets noise.
+        hint: ``latency`` or ``throughput``.
 
     Raises:
         ArtifactError: the folder is no artifact.
         EngineError: the engine cannot be loaded or run.
     """
-    with open_engine(folder, threads=threads) as (manifest, session):
+    with open_engine(folder, threads=threads, hint=hint) as (manifest, session):
         if not crops:
             size = manifest.input
             larger = InputSpec(height=size.height * 3 // 2, width=size.width * 3 // 2)
-            crops = [fit(image, larger) for image in _golden(folder, manifest)]
+            crops = [fit(image, larger) for image in _pictures(folder, manifest)]
         yield Subject(manifest, session, crops, max_batch)
+
+
+def _pictures(folder: Path, manifest: Manifest) -> Images:
+    if GOLDEN_FILE in manifest.files:
+        return _golden(folder, manifest)
+    say(f"note: {folder} has no golden crops, it is timed with pictures of noise; pass --data")
+    random = np.random.default_rng(0)
+    return random.integers(0, 256, (_NOISE_PICTURES, *manifest.input.shape), np.uint8)
 
 
 def _golden(folder: Path, manifest: Manifest) -> Images:
@@ -93,4 +108,5 @@ def artifact_sizes_mb(folder: Path, manifest: Manifest) -> tuple[float, float]:
     """Return the size of graph and weights, and of the whole folder, in 10^6 bytes."""
     sizes = {name: record.size_bytes / 1e6 for name, record in manifest.files.items()}
     engine = sum(size for name, size in sizes.items() if name not in _OTHER_FILES)
-    return engine, sum(sizes.values()) + (folder / MANIFEST_FILE).stat().st_size / 1e6
+    described = folder / MANIFEST_FILE if folder.is_dir() else folder
+    return engine, sum(sizes.values()) + described.stat().st_size / 1e6

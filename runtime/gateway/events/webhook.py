@@ -21,7 +21,9 @@ from runtime.http_client import HttpClient
 __all__ = ["Webhook", "WebhookOptions", "signature"]
 
 _LARGEST_ANSWER_BYTES: Final = 1 << 20
-_LATER: Final = frozenset({408, 425, 429})
+_REFUSED: Final = frozenset({400, 409, 410, 413, 415, 422})
+"""What a server says of an event. All else is of the address, the rights or the server (401, 404, a
+redirect), which somebody mends while events wait."""
 """Statuses below 500 of a server that may take the same request later."""
 _SHORTEST_SECRET: Final = 16
 
@@ -99,8 +101,7 @@ class Webhook:
         """Send an event.
 
         Raises:
-            RejectedError: the server says that it will never take it (400 to 499, or it redirects;
-                not 408, 425 and 429).
+            RejectedError: the server refuses this event (400, 409, 410, 413, 415, 422).
             DeliveryError: no answer, or one that promises nothing.
         """
         headers = {"X-Headlight-Event": event_id}
@@ -118,7 +119,7 @@ class Webhook:
         if 200 <= answer.status < 300:
             return
         problem = f"{self._place}: status {answer.status}"
-        if 300 <= answer.status < 500 and answer.status not in _LATER:
+        if answer.status in _REFUSED:
             raise RejectedError(f"{problem}; the event is not sent again")
         raise DeliveryError(problem)
 

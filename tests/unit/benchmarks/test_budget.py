@@ -205,7 +205,7 @@ def test_budget_for_a_device(tmp_path: Path) -> None:
         ("schema = 1\nlimits = [{ metric = 'size.engine_mb' }]", "min or max"),
         ("schema = 1\nlimits = [{ metric = 'size.engine_mb', max = nan }]", "finite"),
         ("schema = 1\nlimits = [{ metric = 'size.engine_mb', max = '1' }]", "must be int or float"),
-        ("schema = 1\nlimits = [{ metric = 'energy.joules', max = 1 }]", "nothing measures it"),
+        ("schema = 1\nlimits = [{ metric = 'comfort.level', max = 1 }]", "nothing measures it"),
         ("schema = 1\nlimits = [{ metric = 'size.x', max = 1, confidence = 1 }]", "confidence"),
         ("schema = 1\nlimits = [{ metric = 'size.x', max = 1, min_samples = 0 }]", "min_samples"),
         ("schema = 1\n[device.a]\nmatch = { gpu = 'x' }\nlimits = []", "gpu"),

@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from benchmarks import page as page_module
 from benchmarks.page import (
+    Banner,
     Cell,
+    Chart,
+    Charts,
     Gallery,
     Matrix,
     Paragraph,
@@ -20,6 +23,7 @@ from benchmarks.page import (
     Position,
     Section,
     Table,
+    Terms,
     Thumbnail,
     page,
     thumbnail,
@@ -152,3 +156,29 @@ def test_without_jinja_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         page("t", [])
     with pytest.raises(MissingExtraError):
         page_module.check_jinja()
+
+
+def test_blocks_of_reports_hold_hostile_text_as_text() -> None:
+    blocks = [
+        Banner("fail", HOSTILE, [HOSTILE]),
+        Charts([Chart("<svg><text>drawn</text></svg>", HOSTILE)]),
+        Terms({HOSTILE: HOSTILE}),
+        Table([{HOSTILE: HOSTILE}], HOSTILE, folded=HOSTILE, wide=True),
+    ]
+    outline = Outline(page("t", [Section("s", blocks)], lead=blocks))
+    assert "script" not in outline.tags
+    assert outline.text.count(HOSTILE) == 2 * (2 + 1 + 2 + 4)
+    assert outline.tags.count("svg") == 2
+    labels = [value for _, name, value in outline.attributes if name == "aria-label"]
+    assert labels.count(HOSTILE) == 2
+    assert outline.tags.index("svg") < outline.tags.index("nav")
+    assert ("div", "class", "banner fail") in outline.attributes
+
+
+def test_only_folded_tables_are_hidden() -> None:
+    rows = [{"a": "1"}]
+    plain = page("t", [Section("s", [Table(rows), Table(rows, wide=True)])])
+    assert "<details" not in plain
+    assert plain.count('<table class="wide">') == 1
+    folded = page("t", [Section("s", [Table(rows, folded="more")])])
+    assert "<details><summary>more</summary>" in folded

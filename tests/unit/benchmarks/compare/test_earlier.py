@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks.budget import Limit, Outcome
-from benchmarks.compare.earlier import Earlier, compare_earlier, read_earlier
+from benchmarks.compare.earlier import compare_earlier, read_earlier
 from benchmarks.compare.racing import slowdown_limit
+from benchmarks.report.reading import Result
 from runtime.errors import ConfigError, DataError
 
 SPEED = {"engine": slowdown_limit("engine", 0.05, 0.95)}
@@ -48,7 +49,7 @@ def accuracy(wrong: list[int] | None, *, digest: str = "d", total: int = 2000) -
 
 
 def judged(old: dict[str, Any], new: dict[str, Any]) -> tuple[Outcome, str]:
-    results = [Earlier(Path(name), deepcopy(value)) for name, value in (("o", old), ("n", new))]
+    results = [Result(Path(name), deepcopy(value)) for name, value in (("o", old), ("n", new))]
     ((verdict,),) = compare_earlier(*results, speed=SPEED, drop=DROP).values()
     return verdict.outcome, verdict.reason
 
@@ -110,15 +111,15 @@ def test_answers_to_other_crops_are_not_compared() -> None:
 
 def test_artifacts_are_matched_by_name() -> None:
     two = {"a": {"engine": timing(1, 0.999, 1.001)}, "b": {"engine": timing(2, 1.999, 2.001)}}
-    old = Earlier(Path("o"), latency(None, artifacts=two))
+    old = Result(Path("o"), latency(None, artifacts=two))
     found = compare_earlier(old, old, speed=SPEED, drop=DROP)
     assert {name: each[0].outcome for name, each in found.items()} == dict.fromkeys(
         "ab", Outcome.PASS
     )
     with pytest.raises(ConfigError, match=r"only one of the results has: \['b', 'plates'\]"):
         compare_earlier(
-            Earlier(Path("o"), latency(None, artifacts={"a": {}, "b": {}})),
-            Earlier(Path("n"), latency(None, artifacts={"a": {}, "plates": {}})),
+            Result(Path("o"), latency(None, artifacts={"a": {}, "b": {}})),
+            Result(Path("n"), latency(None, artifacts={"a": {}, "plates": {}})),
             speed=SPEED,
             drop=DROP,
         )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -46,3 +47,22 @@ def test_stages_are_told_apart() -> None:
 
 def test_results_are_json() -> None:
     assert '"p99": null' in to_json(latency(np.ones(100)).to_object())
+
+
+def test_histogram_bins_hold_their_times_and_runs_are_told_in_order() -> None:
+    random = np.random.default_rng(0)
+    times = np.sort(random.lognormal(12, 1, 1000).astype(np.int64))
+    found = json.loads(to_json(Latency(times, QUIET).to_object()))
+    bins = found["histogram"]
+    assert sum(bins["counts"]) == 1000
+    for i, count in enumerate(bins["counts"]):
+        low, high = (10 ** ((bins["first"] + i + j) / bins["per_decade"]) * 1e6 for j in (0, 1))
+        assert count == ((times >= low) & (times < high)).sum()
+    course = found["over_time_ms"]
+    assert len(course["p50"]) == len(course["max"]) == 60
+    assert course["max"] == sorted(course["max"])
+    assert course["max"][-1] == times[-1] / 1e6
+    assert course["p50"][0] == np.median(times[:17]) / 1e6
+    nothing = Latency(np.array([], np.int64), QUIET)
+    assert nothing.histogram()["counts"] == []
+    assert nothing.over_time_ms() == {"p50": [], "max": []}
