@@ -139,6 +139,7 @@ class Dispatcher:
             broken.__cause__ = error
             outcomes = [broken] * len(running)
         now_ns = monotonic_ns()
+        self.queue.served(now_ns - taken_ns)
         outcomes = [
             request.late(now_ns) if request.expired(now_ns) else outcome
             for request, outcome in zip(running, outcomes, strict=True)

@@ -27,6 +27,8 @@ ON_FULL: Final = ("block", "drop_oldest", "drop_newest")
 CLOSED: Final = "the reader was closed; open the artifact again"
 _NS_PER_MS: Final = 1e6
 _LONGEST_MS: Final = 86_400_000.0
+_RECENT_CALLS: Final = 8
+"""The fastest of these is what a call takes at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,8 @@ class RequestQueue:
         self._room = threading.Condition(lock)
         self._closed = False
         self._retired = False
+        self._calls: deque[int] = deque(maxlen=_RECENT_CALLS)
+        self._usual_ns = 0
         self.deepest = 0
         """Most requests that ever waited at a time."""
 
@@ -220,12 +224,32 @@ class RequestQueue:
         if count == 1 or count >= self._batch or urgent or not self._options.max_wait_ms:
             self._arrived.notify()
 
+    def served(self, duration_ns: int) -> None:
+        """Note what an engine call took, from ``take`` until its requests were answered."""
+        with self._arrived:
+            self._calls.append(duration_ns)
+            self._usual_ns = min(self._calls)
+
+    def _hopeless(self, request: Request, now_ns: int) -> bool:
+        """Whether nobody waits for it, or it would be late even if it were taken now.
+
+        Under overload, those that wait longest would otherwise be answered a little too late, one
+        after the other, and hardly anybody in time.
+        """
+        if request.future.cancelled() or request.expired(now_ns):
+            return True
+        if not request.expired(now_ns + self._usual_ns):
+            return False
+        # What a call takes may be old news, and would stay so if nobody were let through.
+        self._usual_ns = self._usual_ns * 7 // 8
+        return True
+
     def _forget_ended(self, ended: list[tuple[Request, HeadlightError]]) -> None:
         """Remove what nobody waits for any more, so that it keeps nobody out."""
         now_ns = monotonic_ns()
         kept = deque[Request]()
         for request in self._waiting:
-            if request.expired(now_ns) or request.future.cancelled():
+            if self._hopeless(request, now_ns):
                 ended.append((request, request.late(now_ns)))
             else:
                 kept.append(request)
@@ -253,7 +277,7 @@ class RequestQueue:
                 now_ns = monotonic_ns()
                 while self._waiting and len(taken) < self._batch:
                     request = self._waiting.popleft()
-                    if request.expired(now_ns) or request.future.cancelled():
+                    if self._hopeless(request, now_ns):
                         ended.append((request, request.late(now_ns)))
                     else:
                         taken.append(request)

@@ -93,4 +93,6 @@ def test_overload(
     assert overloaded.state == "overloaded"
     assert len(after.answered) == after.offered
     if full:  # short runs share the machine with other tests
+        # What the engine can answer is answered, and in time.
+        assert len(storm.answered) >= 0.6 * peak * 10
         assert after.percentile_ms(99) <= max(60.0, 2 * calm.percentile_ms(99))

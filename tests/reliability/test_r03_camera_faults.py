@@ -90,7 +90,7 @@ class Ordeal:
 
 
 def test_faults_of_a_real_camera(stream: Path, full: bool, count: Count) -> None:
-    rounds = {"killed": 10, "frozen": 3, "half_open": 3} if full else {"killed": 2}
+    rounds = {"killed": 10, "frozen": 3, "half_open": 3} if full else {"killed": 1}
     with RtspCamera(stream) as server, Camera(CameraOptions(name="r3", url=server.url)) as camera:
         assert camera.take(10) is not None
         ordeal = Ordeal(server, camera)
@@ -156,7 +156,7 @@ def test_a_refused_login(
 
 def test_many_connections_leave_nothing_behind(full: bool, count: Count) -> None:
     require("av")
-    connections = 600 if full else 60
+    connections = 600 if full else 30
     with MjpegCamera(fps=1000) as server:
         server.limit = 2
         quick = {"retry_first_s": 0.01, "retry_most_s": 0.01}

@@ -98,7 +98,7 @@ def test_no_wrong_picture_leaves(
     if not full and name == "both":
         count(f"R4 {name}", skipped="in full size only")
         return
-    outcome = watch(stream, clean, 30 if full else 4, *words)
+    outcome = watch(stream, clean, 30 if full else 3, *words)
     status = outcome.status
     count(
         f"R4 {name}",

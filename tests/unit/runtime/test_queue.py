@@ -159,6 +159,31 @@ def test_the_expired_are_never_taken(clock: Clock) -> None:
     assert ends.ended == [(0, DeadlineError)]
 
 
+def test_who_would_be_late_is_not_taken(clock: Clock) -> None:
+    queue, ends = make("block", capacity=9)
+    queue.served(30 * MS)
+    queue.served(10 * MS)  # the fastest counts: nobody who might be in time is refused
+    queue.put(Request(IMAGE, tag="late", deadline_ms=19))
+    queue.put(Request(IMAGE, tag="in time", deadline_ms=21))
+    queue.put(Request(IMAGE, tag="any time"))
+    clock.now_ns += 10 * MS
+    assert tags(queue.take()) == ["in time", "any time"]
+    assert ends.ended == [("late", DeadlineError)]
+
+
+def test_an_engine_that_was_slow_gets_another_try(clock: Clock) -> None:
+    queue, ends = make("drop_newest", capacity=1)
+    queue.served(1_000 * MS)
+    for tag in range(50):
+        queue.put(Request(IMAGE, tag=tag, deadline_ms=50))
+    ((stayed,), given_up) = (
+        tags(queue.take()),
+        [tag for tag, kind in ends.ended if kind is DeadlineError],
+    )
+    assert given_up == list(range(23))  # 1000 ms * (7 / 8) ** 23 < 50 ms
+    assert stayed == 23
+
+
 def test_requests_wait_for_company_but_not_too_long(clock: Clock) -> None:
     queue, _ = make("block", capacity=9, batch=3, max_wait_ms=50)
     taken: list[list[object]] = []
