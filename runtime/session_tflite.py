@@ -126,7 +126,7 @@ class TfliteSession:
             return lane
         try:
             return self._new_lane()
-        except EngineError:
+        except BaseException:
             self._unmade.append(None)
             raise
 

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.command import say
+from benchmarks.foreign import find_description
 from benchmarks.scoring import open_engine
 from benchmarks.systems import EngineSystem, ReaderSystem
 from runtime.arrays import Image, Images
@@ -108,5 +109,5 @@ def artifact_sizes_mb(folder: Path, manifest: Manifest) -> tuple[float, float]:
     """Return the size of graph and weights, and of the whole folder, in 10^6 bytes."""
     sizes = {name: record.size_bytes / 1e6 for name, record in manifest.files.items()}
     engine = sum(size for name, size in sizes.items() if name not in _OTHER_FILES)
-    described = folder / MANIFEST_FILE if folder.is_dir() else folder
+    described = find_description(folder) or folder / MANIFEST_FILE
     return engine, sum(sizes.values()) + described.stat().st_size / 1e6

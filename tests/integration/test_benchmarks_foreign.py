@@ -11,6 +11,7 @@ import pytest
 from benchmarks import accuracy, latency
 from benchmarks.compare.cli import main as compare
 from benchmarks.foreign import open_foreign
+from benchmarks.scoring import is_model
 from runtime.session import SessionOptions
 from tests.artifacts import TinyNetwork, random_images, write_artifact
 from tests.engines import require
@@ -60,10 +61,20 @@ def test_latency_of_a_bare_model(
     assert found["cold_start"]["queries"] == 1
     graph, described = (place / "bare" / name for name in ("tiny.onnx", "tiny.json"))
     assert found["engine_mb"] == pytest.approx(graph.stat().st_size / 1e6)
-    assert found["artifact_mb"] > found["engine_mb"]
-    assert described.is_file()
+    whole = (graph.stat().st_size + described.stat().st_size) / 1e6
+    assert found["artifact_mb"] == pytest.approx(whole)
     assert "tiny.onnx" in result["interleaved"]["speedups"]
     assert "no golden crops, it is timed with pictures of noise" in capsys.readouterr().err
+
+
+def test_what_can_be_opened_is_told_from_results(place: Path, tmp_path: Path) -> None:
+    bare = place / "bare"
+    assert all(map(is_model, (place / "artifact", bare / "tiny.json", bare / "tiny.onnx")))
+    result = tmp_path / "jetson.json"
+    result.write_text('{"command": "benchmarks.latency", "engine": 1}', encoding="utf-8")
+    (tmp_path / "broken.json").write_text("{", encoding="utf-8")
+    others = (tmp_path, result, tmp_path / "broken.json", tmp_path / "absent", bare / "schema.json")
+    assert not any(map(is_model, others))
 
 
 def test_compare_an_artifact_with_a_bare_model(place: Path) -> None:

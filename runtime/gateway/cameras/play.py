@@ -68,8 +68,10 @@ class Play:
                 number = self._tally.arrive(monotonic_ns(), picture.size)
                 usable(self._source, usable_s - began_s)
                 self._offer(picture, number, usable_s)
-            if self._live and monotonic() - usable_s > self._options.damaged_s:
-                raise Broken(f"data come, but no usable picture for {self._options.damaged_s:g} s")
+            limit_s = self._options.damaged_s
+            overdue = self._live and monotonic() - usable_s > limit_s
+            if overdue and not self._gate.trust(limit_s):
+                raise Broken(f"data come, but no usable picture for {limit_s:g} s")
 
     def _await_turn(self, picture: Picture, stopping: Event) -> None:
         """Wait until a picture of a file is due, by its time or by who takes them."""

@@ -92,10 +92,17 @@ class Worker:
         except HeadlightError as error:  # a password that cannot be read, a package that is missing
             return self._after(str(error), Recovery.LATER)
         except Exception as error:  # noqa: BLE001 a camera must not die of one odd stream
-            text = "".join(traceback.format_exception(error))
-            self._log.error("%s: %s", self._options.name, scrubbed(text, self._options.full_url()))
+            self._log.error("%s: %s", self._options.name, self._told(error))
             return self._after(f"unexpected {type(error).__name__}; see the log", Recovery.LATER)
         return None
+
+    def _told(self, error: Exception) -> str:
+        """Return where an error came from, without the login that it may hold."""
+        try:
+            url = self._options.full_url()
+        except HeadlightError:  # then nothing has been opened with a password either
+            url = self._options.url
+        return scrubbed("".join(traceback.format_exception(error)), url)
 
     def _play(self) -> None:
         source = self._opener(self._options)

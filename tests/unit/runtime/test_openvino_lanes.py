@@ -59,14 +59,14 @@ def images(count: int) -> npt.NDArray[np.uint8]:
     return np.arange(count * 8 * 8 * 3, dtype=np.uint8).reshape(count, *SPEC.shape)
 
 
-@pytest.mark.parametrize("count", [1, 2, 1])
-def test_scores_by_head(lane: Lane, count: int) -> None:
-    found = lane.infer(images(count))
-    first = images(count)[:, 0, :, 0].astype(np.float32)
-    assert isinstance(found, JoinedScores) == (count == 1)
-    assert [*found] == ["a", "b"]
-    assert (found["a"] == first[:, :2]).all()
-    assert (found["b"] == first[:, :3] + 10).all()
+def test_scores_by_head(lane: Lane) -> None:
+    for count in (1, 2, 1):  # the buffers are those of the batch before
+        found = lane.infer(images(count))
+        first = images(count)[:, 0, :, 0].astype(np.float32)
+        assert isinstance(found, JoinedScores) == (count == 1)
+        assert [*found] == ["a", "b"]
+        assert (found["a"] == first[:, :2]).all()
+        assert (found["b"] == first[:, :3] + 10).all()
 
 
 @pytest.mark.parametrize("call", ["start", "wait"])

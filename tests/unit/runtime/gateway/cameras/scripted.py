@@ -30,12 +30,12 @@ class ScriptedPicture:
     convertible: bool = True
 
     def pixels(self) -> npt.NDArray[np.uint8]:
-        return np.full(self.size[::-1], self.value, np.uint8)
+        return np.full(self.size[::-1], self.value % 256, np.uint8)
 
     def image(self) -> Image:
         if not self.convertible:
             raise ImageError("no such format")
-        return np.full((*self.size[::-1], 3), self.value, np.uint8)
+        return np.full((*self.size[::-1], 3), self.value % 256, np.uint8)
 
 
 Step = Arrival | Exception | Callable[[], None]

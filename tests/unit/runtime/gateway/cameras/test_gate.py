@@ -88,6 +88,66 @@ def test_a_keyframe_that_came_with_an_error_is_not_trusted() -> None:
     assert passed([Arrival([ScriptedPicture(0)]), arrival])[0] == [0]
 
 
+def reordered(*steps: tuple[int, str] | str) -> list[int]:
+    """Return the values that pass, of pictures shown in another order than they are sent.
+
+    Each step is a place and one of K, P, B (waits for the next) and x, or ``! PLACE``: an error in
+    the piece with that place, or ``- PLACE``: a loss.
+    """
+    arrivals = []
+    for step in steps:
+        if isinstance(step, str):
+            sign, place = step.split()
+            error = Arrival(decode_errors=sign == "!", losses=sign == "-", time_s=int(place) / 25)
+            arrivals.append(error)
+        else:
+            value, kind = step
+            picture = ScriptedPicture(
+                value, key=kind == "K", waits=kind == "B", corrupt=kind == "x", time_s=value / 25
+            )
+            arrivals.append(Arrival([picture]))
+    return passed(arrivals)[0]
+
+
+def test_pictures_wait_for_the_one_they_are_built_on() -> None:
+    assert reordered((0, "K"), (1, "B"), (2, "B"), (3, "P"), (4, "B")) == [0, 1, 2, 3]
+    assert reordered((0, "K"), (1, "B"), (2, "B"), (3, "x"), (4, "K")) == [0, 4]
+    # 3 is missing: 1 and 2 were built on it.
+    assert reordered((0, "K"), (1, "B"), (2, "B"), (4, "B"), (6, "K")) == [0, 6]
+
+
+def test_but_not_for_ever() -> None:
+    shown = reordered((0, "K"), *[(n, "B") for n in range(1, 40)])
+    assert shown == list(range(24))
+
+
+def test_a_keyframe_from_before_an_error_ends_nothing() -> None:
+    # 7 fails while 5, sent before it, is still in the decoder.
+    assert reordered((4, "K"), "! 7", (5, "K"), (6, "P"), (8, "K"), (9, "P")) == [4, 8, 9]
+
+
+def test_after_a_loss_the_picture_that_comes_next_is_not_trusted_either() -> None:
+    assert reordered((0, "K"), (1, "P"), "- 2", (2, "P"), (3, "K"), (4, "P"), (5, "K")) == [0, 1, 5]
+
+
+def test_a_stream_without_keyframes_is_trusted_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("runtime.gateway.cameras.gate.monotonic", lambda: now[0])
+    gate = DamageGate(Tally("gate", "rtsp://cam", quiet_s=0), hold=True, gaps=True)
+    gate.restart()
+    picture = Arrival([ScriptedPicture(key=False)])
+    assert list(gate.usable(picture)) == []
+    now[0] += 10
+    assert list(gate.usable(Arrival(decode_errors=1))) == []
+    now[0] += 14
+    assert not gate.trust(15.0)
+    now[0] += 1
+    assert gate.trust(15.0)
+    assert len(list(gate.usable(picture))) == 1
+
+
 @given(st.text("KpxX!-", max_size=60))
 def test_no_damaged_or_orphaned_picture_ever_passes(text: str) -> None:
     values, status = passed(stream(text))

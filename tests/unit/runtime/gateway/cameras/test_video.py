@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import datetime
+import ipaddress
 import logging
+import socket
+import ssl
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -10,7 +15,9 @@ import numpy as np
 import pytest
 
 from runtime.gateway.cameras import Camera, CameraOptions, video
+from runtime.gateway.cameras.gate import DamageGate
 from runtime.gateway.cameras.source import Arrival, Broken, End, Picture, Recovery
+from runtime.gateway.cameras.status import Tally
 from runtime.gateway.cameras.video import Video, demuxer_options
 from tests.cameras import MjpegCamera, await_state, await_status, moving_picture, write_video
 from tests.engines import require
@@ -75,6 +82,18 @@ def test_more_threads_give_the_same(clip: Path) -> None:
     assert len(one) == len(two)
     for a, b in zip(one, two, strict=True):
         assert np.array_equal(a.pixels(), b.pixels())
+
+
+def test_pictures_sent_in_another_order_are_no_damage(folder: Path) -> None:
+    path = write_video(folder / "b.mp4", count=40, bframes=2)
+    tally = Tally("gate", "b.mp4", quiet_s=0)
+    gate = DamageGate(tally, hold=True, gaps=True)
+    gate.restart()
+    with closing(Video(options(path))) as source:
+        shown = [picture for arrival in read_all(source) for picture in gate.usable(arrival)]
+    assert any(picture.waits for picture in shown)
+    assert [picture.time_s for picture in shown] == pytest.approx([n / 25 for n in range(40)])
+    assert tally.read().gaps == 0
 
 
 def test_keyframes_alone(clip: Path) -> None:
@@ -263,10 +282,11 @@ def test_a_silent_camera_is_noticed_and_comes_back() -> None:
 
 
 def test_a_camera_that_hangs_up_comes_back() -> None:
-    with MjpegCamera(fps=100) as server, Camera(options(server.url)) as camera:
+    with MjpegCamera(fps=100) as server:
         server.limit = 5
-        status = await_status(camera, lambda status: status.reconnects >= 2)
-        assert status.frames >= 10
+        with Camera(options(server.url)) as camera:
+            status = await_status(camera, lambda status: status.reconnects >= 2)
+            assert status.frames >= 10
 
 
 def test_nobody_there() -> None:
@@ -282,3 +302,59 @@ def test_a_page_is_no_stream() -> None:
         server.content_type, server.limit = "text/html", 20
         with pytest.raises(Broken):
             Video(options(server.url, connect_s=2))
+
+
+def test_a_connection_that_nobody_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/video"
+        with pytest.raises(Broken, match=r"no answer for 0.3 s"):
+            Video(options(url, connect_s=0.3))
+        camera = Camera(options(url, connect_s=1.0))
+        camera.start()
+        time.sleep(0.1)
+        assert camera.stop(0.1) is False
+        assert camera.stop(5) is True
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
+    """Return a file with a certificate that signs itself, and a server's side of it."""
+    require("cryptography")
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    now = datetime.datetime.now(datetime.timezone.utc)
+    signed = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = folder / f"{name}.pem", folder / f"{name}.key"
+    public.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(public, private)
+    return public, context
+
+
+def test_certificates_are_checked_if_asked_for(tmp_path: Path) -> None:
+    own, context = certificate(tmp_path, "own")
+    other, _ = certificate(tmp_path, "other")
+    with MjpegCamera(tls=context) as server:
+        for trusted in ("", str(own)):
+            with Camera(options(server.url, ca_file=trusted)) as camera:
+                assert camera.take(5) is not None
+        with Camera(options(server.url, ca_file=str(other))) as camera:
+            assert "certificate" in await_state(camera, "retrying").reason

@@ -108,12 +108,20 @@ def test_a_frozen_picture_is_connected_anew() -> None:
 
 
 def test_data_without_a_usable_picture_are_not_enough() -> None:
-    useless = opener_of(flow(key=False), flow())
+    useless = opener_of(flow(corrupt=True), flow())
     with Camera(options(damaged_s=0.3), opener=useless) as camera:
         status = await_state(camera, "retrying")
         assert status.reason == "data come, but no usable picture for 0.3 s"
+        assert status.corrupt > 0
+        assert camera.take(10) is not None
+
+
+def test_a_stream_without_keyframes_is_shown_in_the_end() -> None:
+    with Camera(options(damaged_s=0.3), opener=opener_of(flow(key=False))) as camera:
+        status = await_state(camera, "running")
         assert status.withheld > 0
         assert camera.take(10) is not None
+        assert camera.status().reconnects == 0
 
 
 def test_sources_are_closed() -> None:

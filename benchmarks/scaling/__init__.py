@@ -1,0 +1,1 @@
+"""How throughput grows with batch, threads, parallel callers, cameras and input size."""
