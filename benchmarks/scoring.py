@@ -5,8 +5,9 @@ What is named is an artifact folder, or a bare model with its description (``for
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,12 @@ def is_model(path: Path) -> bool:
     """Whether ``path`` is something that can be opened: an artifact, or a bare model's."""
     if path.is_dir():
         return (path / MANIFEST_FILE).is_file()
-    # Results of earlier runs are JSON, too.
-    return path.name != "result.json" and find_description(path) is not None
+    if path.suffix == ".json":  # so are results of earlier runs
+        with suppress(OSError, ValueError):
+            value = json.loads(path.read_text(encoding="utf-8"))
+            return isinstance(value, dict) and "engine" in value and "command" not in value
+        return False
+    return find_description(path) is not None
 
 
 def load_manifest(path: Path) -> Manifest:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from benchmarks.assessment import Difference, assess, difference
 from benchmarks.budget import Limit
+from benchmarks.evaluation_examples import flip_examples
 from benchmarks.labelled import LabelledCrops
 from benchmarks.scenarios import Turns
 from benchmarks.scoring import open_engine, score_crops
@@ -53,8 +56,13 @@ def _query(of: str, subject: Subject) -> Turns:
     return Turns(subject.engine(1) if of == "engine" else subject.reader)
 
 
-def compare_answers(old: Path, new: Path, data: LabelledCrops, *, threads: int = 1) -> Difference:
+def compare_answers(
+    old: Path, new: Path, data: LabelledCrops, *, threads: int = 1
+) -> tuple[Difference, Sequence[Mapping[str, Any]]]:
     """Judge two artifacts, each with its own thresholds, on the same crops.
+
+    Returns:
+        The difference, and the crops that they answer differently.
 
     Raises:
         ArtifactError: a folder is no artifact.
@@ -65,4 +73,7 @@ def compare_answers(old: Path, new: Path, data: LabelledCrops, *, threads: int =
         with open_engine(folder, threads=threads) as (manifest, session):
             logits = score_crops(session, manifest.input, data)
         found.append(assess(data.schema, logits, data.targets, manifest.operating))
-    return difference(*found)
+    before, after = found
+    versus = difference(before, after)
+    where = versus.flips.where.tolist()
+    return versus, flip_examples(before, after, data.targets, data.paths, where)

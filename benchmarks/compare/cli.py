@@ -164,10 +164,11 @@ def _compare_answers(config: CompareConfig, found: _Found) -> None:
     manifests = {str(path): load_manifest(path) for path in (config.old, config.new)}
     data = read_labelled(config.data, common_schema(manifests))
     say(f"scoring {len(data)} crops of {config.data} with both")
-    answers = compare_answers(config.old, config.new, data, threads=config.threads)
+    answers, examples = compare_answers(config.old, config.new, data, threads=config.threads)
     found.verdicts.extend(judge(answers.measurements(), [limit]))
     found.rows.update(answers.rows())
-    found.data["accuracy"] = {"origin": origin(data), **answers.to_object()}
+    told = {"origin": origin(data), **answers.to_object(), "flip_examples": examples}
+    found.data["accuracy"] = told
 
 
 def _measured_before(config: CompareConfig) -> Report:
