@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +24,21 @@ nvmlDeviceGetMemoryInfo = lambda device: Memory
 """
 
 
+@pytest.fixture
+def fake_nvml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Cards whose memory fills, for this process and its children."""
+    (tmp_path / "pynvml.py").write_text(FAKE_NVML)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    yield
+    sys.modules.pop("pynvml", None)
+
+
+@pytest.mark.usefixtures("fake_nvml")
 @pytest.mark.parametrize("engine", ["onnx"], indirect=True)
 def test_memory_of_fresh_processes(
     tiny_artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "pynvml.py").write_text(FAKE_NVML)
-    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("FIRST_PROCESS", str(os.getpid()))
     found = cold_starts(tiny_artifact, runs=2, threads=1, image_shape=(16, 32), gpu=True)
