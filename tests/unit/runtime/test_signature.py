@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,17 @@ def test_statement_names_the_folder_by_the_hash_of_its_digests() -> None:
     assert value["subject"] == [expected]
 
 
-@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=str)
+CURVE_NAME = attrgetter("name")
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=CURVE_NAME)
 def test_every_curve_of_the_standard_round_trips(tmp_path: Path, curve: ec.EllipticCurve) -> None:
     keys = make_keys(tmp_path, curve=curve)
     sign(tmp_path, keys, write_statement("plates", DIGESTS))
     assert read(tmp_path, keys) == DIGESTS
 
 
-@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=str)
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=CURVE_NAME)
 def test_hash_is_as_long_as_the_curve(curve: ec.EllipticCurve) -> None:
     key = ec.generate_private_key(curve).public_key()
     expected = {256: hashes.SHA256, 384: hashes.SHA384, 521: hashes.SHA512}[curve.key_size]
