@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python -m
+# Tests at a time; one per core of a small machine.
+JOBS := 2
 READY := $(VENV)/.ready
 # What the reliability suite tests against.
 DEBIAN := gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good \
@@ -20,7 +22,7 @@ setup: $(READY) ## make the virtual environment
 # Here a missing engine is a failure, not a skip.
 test: export HEADLIGHT_INSTALLED := onnxruntime openvino $(if $(EVERYTHING),tensorrt_rtx litert_torch)
 test: $(READY) ## all tests
-	$(RUN) pytest
+	$(RUN) pytest -n $(JOBS) --dist loadfile
 
 # In full size; records what was counted. Root installs the RTSP server, the broker and the browser.
 reliability: $(READY) ## the reliability suite in full size, 15 minutes

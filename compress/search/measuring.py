@@ -63,17 +63,23 @@ ACCURACY_FAMILIES: Final = frozenset({"accuracy", "versus"})
 LATENCY: Final = "latency.engine_ms"
 SPEEDUP: Final = "speedup.engine"
 REFERENCE: Final = "the checkpoint in torch"
-_LATENCIES: Final = (LATENCY, "latency.read_ms", "latency.queue_ms", "latency.cold_start_ms")
+_LATENCIES: Final = (
+    *(LATENCY, "latency.read_ms", "latency.queue_ms", "latency.picture_ms"),
+    "latency.cold_start_ms",
+)
 _OTHERS: Final = (
     *("latency.overhead", "throughput.samples_per_s", SPEEDUP),
     *("frames.dropped", "frames.late"),
-    *("size.engine_mb", "size.artifact_mb", "size.pss_mb"),
+    *("size.engine_mb", "size.artifact_mb", "size.pss_mb", "size.peak_rss_mb", "size.gpu_mb"),
+    *("energy.engine_mj", "energy.read_mj", "energy.offline_mj", "energy.idle_w"),
 )
 _ACCEPTED: Final = ("accuracy.recall_at_precision", "accuracy.precision_of_accepted")
 _KEPT: Final = ("metric", "value", "stat", "scenario", "noisy")
 _QUICK_S: Final = 0.5
 _ROUNDS: Final = 40
-_COLD_METRICS: Final = frozenset({"latency.cold_start_ms", "size.pss_mb"})
+_COLD_METRICS: Final = frozenset(
+    {"latency.cold_start_ms", "size.pss_mb", "size.peak_rss_mb", "size.gpu_mb"}
+)
 _COLD_STARTS: Final = 11
 
 
