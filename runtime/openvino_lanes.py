@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -63,15 +62,8 @@ class _Request:
         if len(images) != len(self._images):
             self._bind(images.shape)
         np.copyto(self._images, images)
-        try:
-            # ``infer`` does the same and then copies every output into a dictionary.
-            self._request.start_async()
-            self._request.wait()
-        except BaseException:
-            # Ctrl-C may come between the two, and who is next must not share its buffers.
-            with suppress(RuntimeError):
-                self._request.wait()
-            raise
+        # Not start_async and wait: those hand over to another thread, which takes 85 us of 430.
+        self._request.infer(share_outputs=True)
         if self._block is not None:
             return self._block.take()
         return {name: scores.copy() for name, scores in self._scores.items()}
