@@ -32,6 +32,11 @@ _LIMIT_S = 3.0
 _RUNS_S = 1.0
 _AWAY_S = 1.5
 _DOWN = ("stalled", "retrying")
+_NOISE_MB = 30
+"""What memory may move by in a short run: among other tests a process of 1.7 GB moved by 12 MB.
+
+A leak of a decoder per connection is twice that in 30 connections.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +124,7 @@ def test_faults_of_a_real_camera(stream: Path, full: bool, count: Count) -> None
     assert ordeal.stale == 0
     assert status.reconnects >= sum(rounds.values())
     assert after[:2] == before[:2]
-    assert after[2] - before[2] <= 10
+    assert after[2] - before[2] <= (10 if full else _NOISE_MB)
 
 
 def test_a_stream_that_nobody_decodes(stream: Path, full: bool, count: Count) -> None:
@@ -181,4 +186,4 @@ def test_many_connections_leave_nothing_behind(full: bool, count: Count) -> None
     )
     assert after[0] <= before[0]
     assert after[1] <= before[1]
-    assert after[2] - before[2] <= 5
+    assert after[2] - before[2] <= (5 if full else _NOISE_MB)
