@@ -29,9 +29,10 @@ import numpy as np
 from runtime.errors import ConfigError, EngineError
 from runtime.staging import check_free, new_folder
 
-from .arguments import POSITIONAL
+from .arguments import OUTPUT, POSITIONAL
 from .command import run_command, say
 from .environment import environment
+from .report import markdown_table
 
 __all__ = ["GatewayLoadConfig", "main", "measure_gateway"]
 
@@ -54,7 +55,7 @@ class GatewayLoadConfig:
     """gateway.toml"""
     minutes: float = 10.0
     """How long to look, after everything runs."""
-    output: Path | None = None
+    output: Annotated[Path | None, OUTPUT] = None
     """Folder for gateway.json and gateway.md."""
 
     def __post_init__(self) -> None:
@@ -238,17 +239,14 @@ def _markdown(found: Mapping[str, Any]) -> str:
         "latency_p99_ms": "p99, ms",
         "told_while_seen": "of events",
     }
-    lines = [
-        "| " + " | ".join(columns.values()) + " |",
-        "|" + " --- |" * len(columns),
-        *("| " + " | ".join(_cell(row[key]) for key in columns) + " |" for row in found["cameras"]),
-        "",
-        f"{found['seconds']:g} s, {found['reads_per_s']:g} reads/s, {found['cores_used']:g} cores, "
-        f"PSS {found['pss_mb']['start']:g} MB at the start and {found['pss_mb']['end']:g} MB at "
-        f"the end, threads {found['threads'][0]} and {found['threads'][1]}, open files "
-        f"{found['files'][0]} and {found['files'][1]}.",
-    ]
-    return "\n".join(lines)
+    rows = [{title: _cell(row[key]) for key, title in columns.items()} for row in found["cameras"]]
+    pss, threads, files = found["pss_mb"], found["threads"], found["files"]
+    return (
+        f"{markdown_table(rows)}\n{found['seconds']:g} s, {found['reads_per_s']:g} reads/s, "
+        f"{found['cores_used']:g} cores, PSS {pss['start']:g} MB at the start and {pss['end']:g} "
+        f"MB at the end, threads {threads[0]} and {threads[1]}, open files {files[0]} and "
+        f"{files[1]}."
+    )
 
 
 def _cell(value: object) -> str:

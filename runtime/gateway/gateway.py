@@ -58,7 +58,6 @@ class Gateway:
 
     def __init__(self, options: GatewayOptions) -> None:
         self.started = datetime.now(timezone.utc)
-        self._options = options
         self._latest = LatestReads()
         self._parts = ExitStack()
         try:
@@ -202,7 +201,6 @@ class _Model:
         self._deployment: Deployment | None = None
         if options.artifact:
             self.reader = open_reader(Path(options.artifact))
-            self._name = self.reader.info.id
         else:
             versions = Versions(options.store, key=key)
             self._deployment = Deployment(versions, open_reader, options.follow)
@@ -213,7 +211,8 @@ class _Model:
 
     def versions(self) -> Sequence[VersionRow]:
         if self._deployment is None:
-            return [VersionRow(name=self._name, version=self.reader.info.version, current=True)]
+            info = self.reader.info
+            return [VersionRow(name=info.id, version=info.version, current=True)]
         status, store = self._deployment.status(), self._deployment.versions
         return [
             VersionRow(

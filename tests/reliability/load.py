@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from runtime.reader import Reader
 from runtime.results import Result
 from runtime.session import Session
 
-__all__ = ["Outcome", "SlowSession", "offer", "peak_per_s", "resident_mb"]
+__all__ = ["Outcome", "SlowSession", "offer", "peak_per_s"]
 
 
 class SlowSession:
@@ -130,10 +129,3 @@ def peak_per_s(reader: Reader, images: Sequence[npt.NDArray[np.uint8]], *, for_s
         reader.submit(images[count % len(images)]).result(30)
         count += 1
     return count / passed
-
-
-def resident_mb() -> float:
-    """Return the memory of this process that is its own or shared in parts (PSS), MB."""
-    text = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
-    sizes = dict(line.split(":", 1) for line in text.splitlines()[1:])
-    return int(sizes["Pss"].split()[0]) / 1024

@@ -15,7 +15,8 @@ from runtime.verify import load_manifest
 from tests.artifacts import TinyNetwork, random_images
 from tests.engines import require
 from tests.reliability.conftest import Count
-from tests.reliability.load import SlowSession, offer, peak_per_s, resident_mb
+from tests.reliability.leaking import memory_kib
+from tests.reliability.load import SlowSession, offer, peak_per_s
 
 ENGINE_S = 0.004
 CAPACITY = 16
@@ -48,13 +49,13 @@ def test_overload(
 
         peak = peak_per_s(reader, images, for_s=0.3)
         calm = offer(reader, images, rate=peak / 2, duration_s=calm_s)
-        before_mb = resident_mb()
+        before_kib, _ = memory_kib()
         began = reader.stats()
         storm = offer(
             reader, images, rate=3 * peak, duration_s=10 if full else 0.5, seed=1, watch=watch,
             deadline_ms=DEADLINE_MS,
         )  # fmt: skip
-        grown_mb = resident_mb() - before_mb
+        grown_mb = (memory_kib()[0] - before_kib) / 1024
         ended = reader.stats()
         overloaded = reader.health()
         time.sleep(RECOVERY_S - calm_s if full else 0.1)

@@ -21,10 +21,6 @@ from typing import Any
 
 import pytest
 
-from runtime.golden import write_golden
-from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, FileRecord, Manifest
-from runtime.scores import OperatingPoint
-from runtime.staging import new_folder, write_text
 from tests.artifacts import TinyNetwork, write_artifact
 from tests.engines import ENGINES, require
 
@@ -128,35 +124,6 @@ def judged(log: str, fresh: Path) -> Seen:
     return Seen(connects, writes, left, temporary)
 
 
-def write_tflite(folder: Path) -> None:
-    """Write an artifact of a tiny network; takes seconds."""
-    import torch
-
-    from export.tflite.converting import convert
-    from tests.slimming import SCHEMA, SPEC, random_crops, tiny_network
-
-    network, crops = tiny_network(), random_crops(3)
-    with torch.no_grad():
-        scores = {name: part.numpy() for name, part in network(crops).items()}
-    with new_folder(folder) as staged:
-        content = convert(network, SCHEMA, SPEC, batch=1).inlined()
-        (staged / "model.tflite").write_bytes(content)
-        write_golden(staged / GOLDEN_FILE, crops.numpy(), scores)
-        manifest = Manifest(
-            id="offline",
-            version=1,
-            schema=SCHEMA,
-            input=SPEC,
-            engine="tflite",
-            engine_file="model.tflite",
-            precision="fp32",
-            operating=OperatingPoint(),
-            golden_tolerance=0.01,
-            files={path.name: FileRecord.of(path) for path in sorted(staged.iterdir())},
-        )
-        write_text(staged / MANIFEST_FILE, manifest.to_json())
-
-
 def note(count: Any, what: str, seen: Seen) -> None:
     count(
         f"R10 {what}",
@@ -179,14 +146,12 @@ def test_an_engine_reads_without_network_and_files(
 
 
 def test_tflite_reads_without_network_and_files(
-    watch: Any, tmp_path: Path, count: Any, full: bool
+    watch: Any, valid_artifacts: Callable[[str], Path], count: Any, full: bool
 ) -> None:
     if not full:
         count("R10 tflite", skipped=True)
         pytest.skip("converting a network takes seconds: `make reliability`")
-    require("litert_torch")
-    write_tflite(tmp_path / "artifact")
-    seen = watch("read", tmp_path / "artifact")
+    seen = watch("read", valid_artifacts("tflite"))
     note(count, "tflite", seen)
     assert seen.nothing, seen
 
