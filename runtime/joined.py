@@ -53,20 +53,23 @@ class ScoreBlock:
         sizes: Head name to its number of labels, in schema order.
     """
 
-    __slots__ = ("_places", "_row", "parts")
+    __slots__ = ("_row", "parts", "places", "whole")
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         ends = np.cumsum([*sizes.values()]).tolist()
-        self._places = {
+        self.places = {
             name: slice(end - size, end)
             for (name, size), end in zip(sizes.items(), ends, strict=True)
         }
+        """Head name to its place in the row."""
         self._row = np.append(np.zeros(ends[-1], np.float32), _PAD)
+        self.whole = self._row[None, :-1]
+        """(1, T) the scores of all heads, contiguous, to be bound to an engine's only output."""
         self.parts: Sequence[npt.NDArray[np.float32]] = [
-            self._row[None, place] for place in self._places.values()
+            self._row[None, place] for place in self.places.values()
         ]
-        """(1, K) per head, each contiguous, to be bound to the engine's outputs."""
+        """(1, K) per head, each contiguous, to be bound to an engine's outputs one by one."""
 
     def take(self) -> JoinedScores:
         """Return a copy of what the engine wrote."""
-        return JoinedScores(self._row.copy(), self._places)
+        return JoinedScores(self._row.copy(), self.places)

@@ -12,7 +12,7 @@ from .arrays import Images, Logits
 from .engine_imports import import_openvino, openvino_core
 from .errors import EngineError
 from .graph_contract import Port, Scores, check_graph, check_images, run_fixed
-from .openvino_lanes import Lane
+from .openvino_lanes import Lane, joined_heads
 from .passport import fallback, precisions_text
 from .preprocess import InputSpec
 from .schema import Schema
@@ -87,6 +87,7 @@ class OpenVinoSession:
             self._model = openvino_core().read_model(path)
             inputs, outputs = _ports(self._model.inputs), _ports(self._model.outputs)
             self._batch = check_graph(path, inputs, outputs, schema, spec)
+            self._model = joined_heads(self._openvino, self._model)
             single = self._compile(self._batch or 1)
             self._description = {
                 **_describe(self._openvino, single.compiled),

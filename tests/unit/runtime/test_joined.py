@@ -36,6 +36,14 @@ def test_parts_are_contiguous_for_the_engine_to_write_into() -> None:
         assert part.flags.writeable
 
 
+def test_an_engine_with_one_output_writes_into_the_whole() -> None:
+    made = block()
+    assert made.whole.flags.c_contiguous
+    made.whole[:] = [[5, 6, 7, 8, 9]]
+    assert made.take()["b"].tolist() == [[7, 8, 9]]
+    assert made.take().row[-1] == -np.inf
+
+
 def test_what_was_taken_stays_when_the_engine_writes_again() -> None:
     made = block()
     first = made.take()
