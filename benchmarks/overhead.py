@@ -45,6 +45,11 @@ _AHEAD: Final = 8
 _ENGINE: Final = "engine alone"
 _BARE: Final = "bare loop"
 _BATCH: Final = "bare loop, batches"
+_LEAD: Final = (
+    "All ways of reading the same crops, by turns in one process. The bare loop resizes and calls "
+    "the engine's own API, and neither checks, decodes nor counts; batches are compared with a "
+    "bare loop of batches. In brackets 95 % intervals."
+)
 _REFERENCES: Final = {"read": _BARE, "submit": _BARE, "read_many": _BATCH}
 
 
@@ -174,6 +179,7 @@ def _report(
         tables["Fresh processes"] = [ColdStartFinding(cold).rows()]
     return Report(
         title=f"What the reader adds to its engine: {manifest.id}",
+        lead=_LEAD,
         tables=tables,
         data={
             "command": "benchmarks.overhead",

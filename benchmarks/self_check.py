@@ -43,6 +43,10 @@ MAX_DROP: Final = 0.005
 _ALLOWED: Final = 0.05
 """Share of verdicts that may be wrong."""
 _DRAWS: Final = 400
+_LEAD: Final = (
+    "An artifact is compared with itself, which no verdict may call slower; then it is slowed down "
+    "on purpose, and answers are made wrong on purpose, which verdicts must find or leave open."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +152,7 @@ def self_check(config: SelfCheckConfig) -> int:
     title = f"Verdicts of benchmarks.compare, {config.artifact}"
     report = Report(
         title=title,
+        lead=_LEAD,
         tables={title: [each.row() for each in found]},
         data={
             "command": "benchmarks.self_check",

@@ -58,6 +58,11 @@ class Result:
         return found
 
     @property
+    def lead(self) -> str:
+        """What its tables show; its title where it does not say."""
+        return str(self.value.get("lead") or self.title)
+
+    @property
     def artifacts(self) -> Mapping[str, Mapping[str, Any]]:
         """Name to what was measured; empty for a command that does not measure artifacts."""
         found = self.value.get("artifacts")

@@ -268,15 +268,13 @@ def _others(joined: Joined) -> Iterator[Section]:
         if result.command in (ACCURACY, LATENCY):
             continue
         device = joined.device_of(result)
-        blocks: list[Block] = [Paragraph(result.title)]
+        blocks: list[Block] = [Paragraph(result.lead)]
         blocks += [
             Table(rows, "" if title == result.title else title, wide=True)
             for title, rows in result.tables.items()
             if rows
         ]
-        blocks += _pictures(
-            {path: f"{result.title}: {text}" for path, text in result.pictures.items()}
-        )
+        blocks += _pictures(result.pictures)
         if result.command == COMPARE:
             blocks += new_answers(result)
         if len(blocks) == 1:

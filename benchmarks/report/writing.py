@@ -170,6 +170,8 @@ class Report:
     """Heading to rows, in order."""
     data: Mapping[str, Any]
     """Everything measured, for ``result.json``."""
+    lead: str = ""
+    """What the tables show, for somebody who has never seen the command."""
     verdicts: Mapping[str, Sequence[Verdict]] = field(default_factory=dict)
     """Artifact to verdicts; empty without a budget."""
     details: Mapping[str, Rows] = field(default_factory=dict)
@@ -209,13 +211,14 @@ class Report:
         result = {
             "schema": REPORT_VERSION,
             "title": self.title,
+            "lead": self.lead,
             **self.data,
             "verdicts": verdicts,
             "tables": self.tables,
             "pictures": shown,
         }
         write_text(folder / "result.json", to_json(result))
-        parts = [f"# {self.title}\n"]
+        parts = [f"# {self.title}\n", *([f"{self.lead}\n"] if self.lead else [])]
         tables = {**self.all_tables, **self.details}
         parts += [f"## {title}\n\n{markdown_table(rows)}" for title, rows in tables.items()]
         parts += [f"![{text}]({name})\n" for name, text in shown.items()]

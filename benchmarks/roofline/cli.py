@@ -34,6 +34,19 @@ __all__ = ["RooflineConfig", "main", "roofline"]
 
 PROG: Final = "python -m benchmarks.roofline"
 PICTURE: Final = "roofline.png"
+_LEAD: Final = (
+    "The limit is the least time that a sample can take on this processor: its "
+    "multiply-accumulates (MAC) at the highest rate that was measured for their type, or its bytes "
+    "at the rate of the memory that a call's weights and features fit into, whichever is longer. "
+    "The share of it is that time over the one measured: at 50 % an engine could be twice as fast "
+    "at most. Layer by layer the limit is closer, where some layers wait for memory and others for "
+    "arithmetic."
+)
+_CAPTION: Final = (
+    "Rate of arithmetic over arithmetic per byte. Horizontal lines are the highest rates of "
+    "arithmetic, slanted ones what the memory allows; every mark is an engine at one batch size, "
+    "and its distance to the lines above it is what could still be gained."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +117,7 @@ def roofline(config: RooflineConfig) -> int:
     if config.output is not None:
         with new_folder(config.output, overwrite=config.overwrite) as folder:
             draw_roofline(folder / PICTURE, ceilings, placed)
-            report.write(folder, [PICTURE])
+            report.write(folder, {PICTURE: _CAPTION})
         say(f"wrote {config.output}")
     return 0
 
@@ -113,6 +126,7 @@ def _report(config: RooflineConfig, ceilings: Ceilings, placed: Sequence[Placed]
     threads = f"{config.threads} thread{'s' if config.threads > 1 else ''}"
     return Report(
         title=f"Roofline, {threads}",
+        lead=_LEAD,
         tables={
             f"Limits of this processor, {threads}": _ceiling_rows(ceilings),
             f"Artifacts below their limit, per sample, {threads}": [each.row() for each in placed],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from benchmarks.figures import canvas, save
+from benchmarks.figures import canvas, plain_log, save
 
 from .ceilings import Ceilings
 
@@ -67,17 +67,20 @@ def draw_roofline(path: Path, ceilings: Ceilings, points: Sequence[Point]) -> No
                 f"batch {points[place].batch}",
                 (places[place], rates[place]),
                 textcoords="offset points",
-                xytext=(5, -11),
-                fontsize="x-small",
+                xytext=(0, 8),
+                ha="center",
+                fontsize="small",
                 color=f"C{number}",
             )
     axes.set(xscale="log", yscale="log", xlim=(span[0], span[-1]))
-    axes.set(xlabel="multiply-accumulates per byte moved", ylabel="GMAC/s")
+    axes.set(xlabel="MAC per byte moved", ylabel="GMAC/s")
     axes.set_ylim(rates.min() / 3, top * 2)
+    plain_log(axes, span.tolist())
+    plain_log(axes, [rates.min() / 3, top * 2], axis="y")
     threads = f"{ceilings.threads} thread{'s' if ceilings.threads > 1 else ''}"
     axes.set_title(f"What the processor can do, and what engines reach ({threads})", loc="left")
     axes.grid(which="major", linewidth=0.3)
-    figure.legend(loc="outside lower center", ncols=3, fontsize="small")
+    figure.legend(loc="outside lower center", ncols=3)
     save(figure, path)
 
 

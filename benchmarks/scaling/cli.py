@@ -34,6 +34,11 @@ __all__ = ["ScalingConfig", "main", "scaling"]
 
 PROG: Final = "python -m benchmarks.scaling"
 PICTURE: Final = "scaling.png"
+_LEAD: Final = (
+    "How many samples a second are answered when one thing grows: samples of an engine call, "
+    "threads of a call, callers in parallel, cameras, or the size of the input."
+)
+_CAPTION: Final = "Samples per second along every axis, a line per artifact."
 Axis: TypeAlias = Literal["batch", "threads", "streams", "cameras", "size"]
 
 
@@ -126,7 +131,7 @@ def scaling(config: ScalingConfig) -> int:
     report.show()
     if config.output is not None:
         with new_folder(config.output, overwrite=config.overwrite) as folder:
-            pictures = [PICTURE] if drawable_axes(points) else []
+            pictures = {PICTURE: _CAPTION} if drawable_axes(points) else {}
             for name in pictures:
                 draw_scaling(folder / name, points)
             report.write(folder, pictures)
@@ -144,6 +149,7 @@ def _report(config: ScalingConfig, points: Sequence[Point]) -> Report:
         ]
     return Report(
         title="How throughput grows",
+        lead=_LEAD,
         tables=tables,
         data={
             "command": "benchmarks.scaling",

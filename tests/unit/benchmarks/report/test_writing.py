@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.budget import Limit, Measurement, judge
 from benchmarks.report import Report, headline, junit, markdown_table, show_table, to_json
+from benchmarks.report.reading import read_result
 
 
 def verdicts() -> dict[str, tuple[object, ...]]:
@@ -91,6 +92,14 @@ def test_report_is_written_with_and_without_verdicts(tmp_path: Path) -> None:
     assert [v["outcome"] for v in result["verdicts"]["a <&> b"]] == ["pass", "fail", "inconclusive"]
     assert "INCONCLUSIVE" in (tmp_path / "report.md").read_text()
     assert (tmp_path / "junit.xml").is_file()
+
+
+def test_the_lead_explains_the_tables_to_people_and_to_a_joined_report(tmp_path: Path) -> None:
+    data = {"command": "benchmarks.roofline"}
+    Report(title="T", lead="It shows.", tables={"x": [{"a": "1"}]}, data=data).write(tmp_path)
+    told = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert told.startswith("# T\n\nIt shows.\n")
+    assert read_result(tmp_path).lead == "It shows."
 
 
 def test_details_are_written_but_not_printed(
