@@ -6,7 +6,10 @@ set up as the reader's own sessions set it up, so that both do the same work.
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -24,7 +27,15 @@ from runtime.schema import INPUT_NAME
 
 from .rates import Worker
 
-__all__ = ["BARE_ENGINES", "Engine", "bare_engine", "bare_loop", "bare_resize", "engine_alone"]
+__all__ = [
+    "BARE_ENGINES",
+    "Engine",
+    "bare_engine",
+    "bare_loop",
+    "bare_pool",
+    "bare_resize",
+    "engine_alone",
+]
 
 Engine: TypeAlias = Callable[[Images], object]
 """Scores (N, height, width, 3) uint8 images; one thread at a time."""
@@ -165,6 +176,42 @@ def bare_loop(engine: Engine, resizes: Sequence[Callable[[], Image]], batch: int
                 )
             engine(images)
             count += batch
+        return count
+
+    return work
+
+
+def bare_pool(
+    pool: ThreadPoolExecutor,
+    make: Callable[[], Engine],
+    resizes: Sequence[Callable[[], Image]],
+    ahead: int,
+) -> Worker:
+    """Return a loop that hands crop after crop to a pool of threads.
+
+    Args:
+        pool: Each of its threads gets an engine of its own.
+        make: Makes it, for one image a call.
+        resizes: What ``bare_resize`` returns for each crop.
+        ahead: Crops that are handed over and not yet answered.
+    """
+    own = threading.local()
+
+    def read(place: int) -> object:
+        if not hasattr(own, "engine"):
+            own.engine = make()
+        return own.engine(resizes[place]()[None])
+
+    def work(until_s: float) -> int:
+        waiting: deque[Future[object]] = deque()
+        count = 0
+        while perf_counter() < until_s:
+            waiting.append(pool.submit(read, count % len(resizes)))
+            count += 1
+            if len(waiting) == ahead:
+                waiting.popleft().result()
+        for future in waiting:
+            future.result()
         return count
 
     return work

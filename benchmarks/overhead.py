@@ -1,16 +1,19 @@
 """Measure what the reader adds to its engine, against a bare loop over the engine's own API.
 
 By turns in one process, all on the same crops: the engine alone, input ready; the bare loop, which
-also resizes; ``Reader.read`` and ``Reader.submit``, one image per engine call; and batches, bare
-and through ``Reader.read_many``. With one Python thread and with two. Every answer of the reader is
-checked. Then fresh processes: from their start to the first answer, and the memory that they hold.
+also resizes; ``Reader.read``; the bare loop's work handed to a pool of threads, and
+``Reader.submit``, one image per engine call; and batches, bare and through ``Reader.read_many``.
+With one Python thread and with two. Every answer of the reader is checked. With ``--peers``, other
+libraries run the same artifact, too. Then fresh processes: from their start to the first answer,
+and the memory that they hold.
 
 Exit codes: 0 done, 1 error, 2 usage.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -26,10 +29,11 @@ from runtime.reader import Reader
 from runtime.staging import check_free, new_folder
 
 from .arguments import POSITIONAL
-from .bare import bare_engine, bare_loop, bare_resize, engine_alone
+from .bare import bare_engine, bare_loop, bare_pool, bare_resize, engine_alone
 from .cold_start import ColdStarts, cold_starts
 from .command import run_command, say
 from .environment import environment
+from .peers.model_api import ASYNC, SYNC, async_loop, open_adapter, sync_engine
 from .rates import Rates, Way, interleaved_rates
 from .reading import Known, Lists, Reads, Submits
 from .report import Report, Rows
@@ -44,13 +48,18 @@ _AHEAD: Final = 8
 """Requests that are submitted and not yet answered, per lane."""
 _ENGINE: Final = "engine alone"
 _BARE: Final = "bare loop"
+_POOL: Final = "bare, in a thread pool"
 _BATCH: Final = "bare loop, batches"
 _LEAD: Final = (
     "All ways of reading the same crops, by turns in one process. The bare loop resizes and calls "
     "the engine's own API, and neither checks, decodes nor counts; batches are compared with a "
-    "bare loop of batches. In brackets 95 % intervals."
+    "bare loop of batches. The thread pool hands the bare loop's work to other threads, as submit "
+    "does. In brackets 95 % intervals."
 )
-_REFERENCES: Final = {"read": _BARE, "submit": _BARE, "read_many": _BATCH}
+_REFERENCES: Final = {
+    "read": _BARE, _POOL: _BARE, "submit": _BARE, "read_many": _BATCH, SYNC: _BARE, ASYNC: _BARE
+}  # fmt: skip
+"""Way to what it is compared with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +78,8 @@ class OverheadConfig:
     """In each, every way of reading has one turn."""
     turn: float = 0.15
     """Least seconds of a turn."""
+    peers: bool = False
+    """Measure openvino-model-api on the same artifact, where that is for OpenVINO."""
     cold_starts: int = 11
     """Fresh processes to time the first answer of; 0 skips it."""
     output: Path | None = None
@@ -95,9 +106,12 @@ def measure_overhead(config: OverheadConfig) -> int:
     manifest = Manifest.load(config.artifact)
     pictures = unlabelled_rows(config.data).pictures
     crops = [pictures.read(index) for index in range(min(len(pictures), _MOST_CROPS))]
+    if config.peers:
+        _check_peers(config, manifest)
     rates, stages = {}, {}
     for threads in config.threads:
-        say(f"{threads} thread{'s' * (threads > 1)}: {6 * config.rounds * config.turn:.0f} s")
+        ways = 9 if config.peers else 7
+        say(f"{threads} thread{'s' * (threads > 1)}: {ways * config.rounds * config.turn:.0f} s")
         rates[threads], stages[threads] = _measure(config, manifest, crops, threads)
     cold = None
     if config.cold_starts:
@@ -122,6 +136,7 @@ def _measure(
     bare = partial(bare_engine, config.artifact, manifest, threads=threads)
     single, batches = bare(batch=1), bare(batch=config.batch)
     with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
 
         def reader(lanes: int, batch: int) -> Reader:
             opened = Reader.open(
@@ -142,14 +157,47 @@ def _measure(
             _ENGINE: Way(workers=[engine_alone(single(), fitted) for _ in range(threads)]),
             _BARE: Way(workers=[bare_loop(single(), resizes, 1) for _ in range(threads)]),
             "read": _checked(reads),
+            _POOL: Way(workers=[bare_pool(pool, single, resizes, _AHEAD * threads)]),
             "submit": _checked([Submits(one, known, _AHEAD * threads)]),
             _BATCH: Way(
                 workers=[bare_loop(batches(), resizes, config.batch) for _ in range(threads)]
             ),
             "read_many": _checked([Lists(many, known, config.batch) for _ in range(threads)]),
+            **(_peers(config, manifest, resizes, threads) if config.peers else {}),
         }
         rates = interleaved_rates(ways, rounds=config.rounds, turn_s=config.turn)
         return rates, reads[0].stages_us()
+
+
+def _check_peers(config: OverheadConfig, manifest: Manifest) -> None:
+    """Fail before anything is measured.
+
+    Raises:
+        ConfigError: they cannot run this artifact.
+        MissingExtraError: they are not installed.
+    """
+    if manifest.engine != "openvino" or manifest.precision not in ("fp32", "int8"):
+        raise ConfigError(
+            f"--peers: openvino-model-api is compared on OpenVINO artifacts in fp32 or int8, "
+            f"{config.artifact} is {manifest.engine}, {manifest.precision}; leave --peers out"
+        )
+    open_adapter(config.artifact / manifest.engine_file, (1, *manifest.input.shape), threads=1)
+
+
+def _peers(
+    config: OverheadConfig,
+    manifest: Manifest,
+    resizes: Sequence[Callable[[], Image]],
+    threads: int,
+) -> Mapping[str, Way]:
+    """Return the ways of openvino-model-api; its synchronous one serves one thread only."""
+    path, shape = config.artifact / manifest.engine_file, (1, *manifest.input.shape)
+    queued = open_adapter(path, shape, threads=threads)
+    ways = {ASYNC: Way(workers=[async_loop(queued, resizes)])}
+    if threads == 1:
+        engine = sync_engine(open_adapter(path, shape, threads=1))
+        ways = {SYNC: Way(workers=[bare_loop(engine, resizes, 1)]), **ways}
+    return ways
 
 
 def _checked(workers: Sequence[Reads]) -> Way:
@@ -208,7 +256,11 @@ def _rows(rates: Rates) -> Rows:
 
 
 def _numbers(rates: Rates) -> Mapping[str, Any]:
-    ratios = {way: rates.ratio(way, reference) for way, reference in _REFERENCES.items()}
+    ratios = {
+        way: rates.ratio(way, reference)
+        for way, reference in _REFERENCES.items()
+        if way in rates.per_s
+    }
     return {
         "images_per_s": {way: rates.median(way) for way in rates.per_s},
         "of_bare_loop": {

@@ -6,38 +6,38 @@ The format is specified in docs/foreign-models.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from benchmarks.budget import read_toml
 from runtime.errors import ConfigError
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema, load_schema
-from runtime.session import OPENERS
 from runtime.strict import StrictObject
+
+from .graphs import ENGINES
+from .outputs import OutputDescription, check_known, parse_outputs
 
 __all__ = [
     "ENGINES_BY_SUFFIX",
     "FORMAT",
     "Description",
     "InputDescription",
-    "OutputDescription",
     "find_description",
     "read_description",
 ]
 
 FORMAT: Final = 1
 ENGINES_BY_SUFFIX: Final[Mapping[str, str]] = {
-    ".onnx": "onnx", ".xml": "openvino", ".tflite": "tflite", ".engine": "trt", ".plan": "trt"
+    ".onnx": "onnx", ".xml": "openvino", ".tflite": "tflite", ".engine": "trt", ".plan": "trt",
+    ".pt2": "torch",
 }  # fmt: skip
 _SUFFIXES: Final = (".toml", ".json")
 LAYOUTS: Final = ("NHWC", "NCHW")
 DTYPES: Final = ("uint8", "int8", "float32", "float16")
 COLOURS: Final[Mapping[str, int]] = {"BGR": 3, "RGB": 3, "GREY": 1}
 """Colour order to number of channels."""
-SCORES: Final = ("logits", "probabilities")
-AXES: Final = ("TK", "KT")
 _LEAST_STD: Final = 1e-6
 _MOST_SCALE: Final = 1e6
 
@@ -67,9 +67,9 @@ class InputDescription:
     std: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        _known("layout", self.layout, LAYOUTS)
-        _known("dtype", self.dtype, DTYPES)
-        _known("colour", self.colour, COLOURS)
+        check_known("layout", self.layout, LAYOUTS)
+        check_known("dtype", self.dtype, DTYPES)
+        check_known("colour", self.colour, COLOURS)
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) not in (1, self.channels):
                 raise ConfigError(
@@ -114,33 +114,6 @@ class InputDescription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutputDescription:
-    """Which output is which head.
-
-    Raises:
-        ConfigError: an unknown word, or no output is named.
-    """
-
-    scores: str
-    """``logits``, or ``probabilities`` where softmax or sigmoid is in the graph."""
-    heads: Mapping[str, str | int] = field(default_factory=dict)
-    """Head to its output's name or index."""
-    rows: str | int | None = None
-    """Output that holds all other heads, a row of scores each, in schema order."""
-    axes: str = "TK"
-    """Of ``rows``: ``TK``, heads then labels, or ``KT``."""
-
-    def __post_init__(self) -> None:
-        _known("scores", self.scores, SCORES)
-        _known("axes", self.axes, AXES)
-        if not self.heads and self.rows is None:
-            raise ConfigError(
-                "outputs names no output; give [outputs.heads] (head = output), or rows = OUTPUT "
-                "where one output holds a row of scores per head"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
     """A bare model and what it means.
 
@@ -151,31 +124,23 @@ class Description:
     path: Path
     """Of the description itself."""
     engine: str
-    """A key of ``runtime.session.OPENERS``."""
+    """One of ``graphs.ENGINES``."""
     model: Path
     schema: Schema
     input: InputDescription
     outputs: OutputDescription
     precision: str = "not told"
     """What to call it in tables."""
+    compile: bool = False
+    """Whether torch compiles the program (``torch.compile``) rather than interpreting it."""
 
     def __post_init__(self) -> None:
-        _known("engine", self.engine, OPENERS)
-        names = [head.name for head in self.schema.heads]
-        unknown = sorted(set(self.outputs.heads) - set(names))
-        if unknown:
+        check_known("engine", self.engine, ENGINES)
+        if self.compile and self.engine != "torch":
             raise ConfigError(
-                f"outputs.heads names {unknown}, but schema {self.schema.name!r} has the heads "
-                f"{names}"
+                f"compile = true is for the engine torch, this is {self.engine!r}; leave it out"
             )
-        left = [name for name in names if name not in self.outputs.heads]
-        if left and self.outputs.rows is None:
-            raise ConfigError(
-                f"outputs: no output is given for the heads {left}; name one each in "
-                "[outputs.heads], or rows = OUTPUT where one output holds a row for each"
-            )
-        if not left and self.outputs.rows is not None:
-            raise ConfigError("outputs: every head has an output of its own; leave rows out")
+        self.outputs.spelled(self.schema)  # fails where heads are missing or told twice
 
 
 def find_description(path: Path) -> Path | None:
@@ -225,8 +190,9 @@ def read_description(path: Path) -> Description:
                 model=path.parent / top.text("file"),
                 schema=_schema(top.text("schema"), path.parent),
                 input=_input(top.mapping("input")),
-                outputs=_outputs(top.mapping("outputs")),
+                outputs=parse_outputs(top.mapping("outputs")),
                 precision=top.text("precision", default="not told"),
+                compile=top.flag("compile", default=False),
             )
     except ConfigError as error:
         prefix = "" if str(error).startswith(str(path)) else f"{path}: "
@@ -258,30 +224,5 @@ def _input(value: object) -> InputDescription:
         )
 
 
-def _outputs(value: object) -> OutputDescription:
-    given = dict(value) if isinstance(value, dict) else {}
-    rows = given.pop("rows", None)  # a name or an index, which is no one type
-    with StrictObject(given, "outputs", ConfigError) as item:
-        heads = item.mapping("heads", default={})
-        return OutputDescription(
-            scores=item.text("scores"),
-            heads={name: _output(f"heads.{name}", each) for name, each in heads.items()},
-            rows=None if rows is None else _output("rows", rows),
-            axes=item.text("axes", default="TK"),
-        )
-
-
-def _output(where: str, value: Any) -> str | int:
-    if type(value) not in (str, int):
-        raise ConfigError(f"outputs.{where} must be an output's name or index, got {value!r:.60}")
-    found: str | int = value
-    return found
-
-
 def _brief(values: tuple[float, ...] | None, default: int) -> str:
     return ", ".join(f"{value:g}" for value in values) if values else str(default)
-
-
-def _known(what: str, value: str, known: Any) -> None:
-    if value not in known:
-        raise ConfigError(f"{what} {value!r} is unknown; use one of {', '.join(known)}")

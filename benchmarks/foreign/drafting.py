@@ -106,7 +106,9 @@ def _outputs(tensors: Sequence[Tensor], schema: Schema) -> Sequence[str]:
     return [
         *lines,
         f"{_ASK} which output is which head of schema {schema.name!r}? {wanted}",
-        f"{_ASK} either [outputs.heads] with a line head = OUTPUT each, or rows = OUTPUT of all",
+        f"{_ASK} either [outputs.heads] with a line head = OUTPUT each, or rows = OUTPUT of all,",
+        "# or [outputs.ctc]; also labels in another order, heads without output: see",
+        "# docs/foreign-models.md",
     ]
 
 

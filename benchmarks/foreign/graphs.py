@@ -13,7 +13,7 @@ import numpy.typing as npt
 from runtime.errors import EngineError
 from runtime.session import SessionOptions
 
-__all__ = ["Array", "Graph", "Tensor", "open_graph"]
+__all__ = ["ENGINES", "Array", "Graph", "Tensor", "open_graph"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -96,6 +96,12 @@ def _trt(path: Path, _: SessionOptions, engine: str = "trt") -> Graph:
     return TrtGraph(path, engine=engine)
 
 
+def _torch(path: Path, options: SessionOptions, *, compiled: bool = False) -> Graph:
+    from .graph_torch import TorchGraph
+
+    return TorchGraph(path, options, compiled=compiled)
+
+
 def _rtx(path: Path, options: SessionOptions) -> Graph:
     return _trt(path, options, "rtx")
 
@@ -106,16 +112,22 @@ _OPENERS: Final[Mapping[str, Callable[[Path, SessionOptions], Graph]]] = {
     "tflite": _tflite,
     "trt": _trt,
     "rtx": _rtx,
+    "torch": _torch,
 }
+ENGINES: Final = tuple(_OPENERS)
+"""What runs bare graphs."""
 
 
-def open_graph(engine: str, path: Path, options: SessionOptions) -> Graph:
+def open_graph(
+    engine: str, path: Path, options: SessionOptions, *, compiled: bool = False
+) -> Graph:
     """Load a bare graph.
 
     Args:
-        engine: As ``runtime.session.OPENERS`` calls it.
+        engine: One of ``ENGINES``.
         path: The model.
         options: Threads and hints.
+        compiled: Whether torch compiles it; other engines always do what they can.
 
     Raises:
         EngineUnavailableError: the engine's package is not installed.
@@ -123,6 +135,8 @@ def open_graph(engine: str, path: Path, options: SessionOptions) -> Graph:
     """
     if not path.is_file():
         raise EngineError(f"there is no model {path}; the description's file is beside it")
+    if engine == "torch":
+        return _torch(path, options, compiled=compiled)
     return _OPENERS[engine](path, options)
 
 

@@ -11,7 +11,15 @@ from runtime.errors import ConfigError
 from .description import COLOURS, Description, InputDescription
 from .graphs import Graph, Tensor
 
-__all__ = ["Source", "check_input", "check_outputs", "guess_input"]
+__all__ = [
+    "Source",
+    "check_axes",
+    "check_count",
+    "check_input",
+    "check_outputs",
+    "guess_input",
+    "output_index",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +124,25 @@ def _check_scaling(description: Description, tensor: Tensor) -> None:
 
 
 def check_outputs(description: Description, graph: Graph) -> Mapping[str, Source]:
-    """Return where each head's scores are.
+    """Return where the scores of heads are that lie in the order of their labels, by schema order.
+
+    Others are in ``spelled``, or unanswered.
 
     Raises:
         ConfigError: an output is not there, or holds another number of scores than its head has
             labels.
     """
     outputs, found = description.outputs, dict[str, Source]()
-    rows = [head for head in description.schema.heads if head.name not in outputs.heads]
-    for head in description.schema.heads:
+    schema = description.schema
+    rows = [] if outputs.labels else [schema.head(name) for name in outputs.spelled(schema)]
+    for head in schema.heads:
         if head.name not in outputs.heads:
             continue
-        index = _index(description, graph, outputs.heads[head.name])
-        _check_count(description, graph.outputs[index], head.size, f"head {head.name!r}")
+        index = output_index(description, graph, outputs.heads[head.name])
+        check_count(description, graph.outputs[index], head.size, f"head {head.name!r}")
         found[head.name] = Source(index)
-    if outputs.rows is not None:
-        index = _index(description, graph, outputs.rows)
+    if rows and outputs.rows is not None:
+        index = output_index(description, graph, outputs.rows)
         sizes = {head.name: head.size for head in rows}
         if len(set(sizes.values())) > 1:
             raise ConfigError(
@@ -140,13 +151,18 @@ def check_outputs(description: Description, graph: Graph) -> Mapping[str, Source
             )
         what = f"{len(rows)} heads ({rows[0].name} ...) of {rows[0].size} labels"
         tensor = graph.outputs[index]
-        _check_count(description, tensor, len(rows) * rows[0].size, what)
-        _check_axes(description, tensor, len(rows), rows[0].size)
+        check_count(description, tensor, len(rows) * rows[0].size, what)
+        check_axes(description, tensor, len(rows), rows[0].size)
         found |= {head.name: Source(index, row) for row, head in enumerate(rows)}
-    return {head.name: found[head.name] for head in description.schema.heads}
+    return {head.name: found[head.name] for head in schema.heads if head.name in found}
 
 
-def _index(description: Description, graph: Graph, wanted: str | int) -> int:
+def output_index(description: Description, graph: Graph, wanted: str | int) -> int:
+    """Return the index of an output that is told by its name or index.
+
+    Raises:
+        ConfigError: the graph has no such output.
+    """
     names = [tensor.name for tensor in graph.outputs]
     if isinstance(wanted, int) and 0 <= wanted < len(names):
         return wanted
@@ -157,7 +173,12 @@ def _index(description: Description, graph: Graph, wanted: str | int) -> int:
     )
 
 
-def _check_count(description: Description, tensor: Tensor, scores: int, what: str) -> None:
+def check_count(description: Description, tensor: Tensor, scores: int, what: str) -> None:
+    """Fail unless an output has so many scores per sample, as far as the file tells.
+
+    Raises:
+        ConfigError: it has another number.
+    """
     sizes = [size for size in tensor.shape[1:] if size is not None]
     if len(sizes) == len(tensor.shape) - 1 and prod(sizes) != scores:
         raise ConfigError(
@@ -166,7 +187,12 @@ def _check_count(description: Description, tensor: Tensor, scores: int, what: st
         )
 
 
-def _check_axes(description: Description, tensor: Tensor, heads: int, labels: int) -> None:
+def check_axes(description: Description, tensor: Tensor, heads: int, labels: int) -> None:
+    """Fail if the rows of an output lie the other way round.
+
+    Raises:
+        ConfigError: they do.
+    """
     sizes = tensor.shape[1:]
     wanted = (heads, labels) if description.outputs.axes == "TK" else (labels, heads)
     if len(sizes) == 2 and None not in sizes and sizes != wanted and sizes == wanted[::-1]:

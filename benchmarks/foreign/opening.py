@@ -72,7 +72,7 @@ def open_foreign(path: Path, options: SessionOptions) -> tuple[ForeignManifest, 
     """
     manifest = foreign_manifest(path)
     given = manifest.description
-    graph = open_graph(given.engine, given.model, options)
+    graph = open_graph(given.engine, given.model, options, compiled=given.compile)
     try:
         return manifest, ForeignSession(given, graph)
     except BaseException:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import cv2
@@ -14,14 +14,16 @@ from runtime.errors import ConfigError
 from runtime.graph_contract import Scores, check_images, run_within
 from runtime.schema import HeadKind
 
+from .alphabet import LEAST
 from .description import Description, InputDescription
 from .graphs import Array, Graph, Tensor
 from .matching import check_input, check_outputs
+from .spelled import spelled_output
 
 __all__ = ["ForeignSession", "prepare"]
 
-_LEAST: Final = 1e-7
-"""Probabilities are kept this far from 0 and 1, where their logits would be infinite."""
+_PIXELS: Final = "uint8 NHWC BGR"
+"""What sessions are given."""
 _UNITY: Final = 1e-2
 """How far float16 may be from a sum of 1."""
 
@@ -30,7 +32,8 @@ class ForeignSession:
     """See ``runtime.session.Session``.
 
     What the graph wants of its input is done here, in numpy, and counts as the engine's time:
-    an artifact's graph does it, too. ``conversion`` in the description says what it is.
+    an artifact's graph does it, too. ``conversion`` in the description says what it is. So does
+    what becomes of its outputs, which is nothing where each head has one of its own.
 
     Args:
         description: What the model means.
@@ -45,12 +48,23 @@ class ForeignSession:
         self._given, self._graph = description, graph
         self._input = check_input(description, graph)
         self._sources = check_outputs(description, graph)
-        self._sizes = [head.size for head in description.schema.heads]
+        self._spelled = spelled_output(description, graph)
+        heads = description.schema.heads
+        self._heads = {head.name: head for head in heads}
+        self._unanswered = {
+            head.name: np.zeros(head.size, np.float32)
+            for head in heads
+            if head.name in description.outputs.unanswered
+        }
         self._places = [source.output for source in self._sources.values()]
         ports = [graph.outputs[place] for place in self._places]
         # As artifacts have them: nothing needs to be done, and nothing is paid for it.
-        self._plain = len({*self._places}) == len(ports) and all(
-            len(port.shape) == 2 and (port.dtype == "float32" or port.grid) for port in ports
+        self._plain = (
+            len({*self._places}) == len(ports) == len(heads)
+            and description.outputs.scores == "logits"
+            and all(
+                len(port.shape) == 2 and (port.dtype == "float32" or port.grid) for port in ports
+            )
         )
         self._check_scores()
 
@@ -59,27 +73,34 @@ class ForeignSession:
         check_images(images, self._given.input.size)
         limits = self._graph.batches
         scores = run_within(self._infer, images, *limits) if limits else self._infer(images)
-        return dict(zip(self._sources, scores, strict=True))
+        return dict(zip(self._heads, scores, strict=True))
 
     def _infer(self, images: Images) -> Scores:
-        outputs = self._raw(images)
-        if self._given.outputs.scores == "logits":
-            return outputs
-        kinds = [head.kind for head in self._given.schema.heads]
-        return [_logits(found, kind) for found, kind in zip(outputs, kinds, strict=True)]
-
-    def _raw(self, images: Images) -> Scores:
-        """Return (N, K) float32 per head, in schema order, as the graph gives them."""
+        """Return (N, K) float32 logits per head, in schema order."""
         outputs = self._graph.run(prepare(images, self._given.input, self._input))
         if self._plain:
             return [outputs[place] for place in self._places]
-        return [
-            self._scores_of(outputs[source.output], source.row, size)
-            for source, size in zip(self._sources.values(), self._sizes, strict=True)
-        ]
+        found = self._own(outputs, len(images))
+        kinds = {name: self._heads[name].kind for name in found}
+        told = self._given.outputs.scores
+        logits = {name: _logits(each, told, kinds[name]) for name, each in found.items()}
+        if self._spelled is not None:
+            classes = self._spelled.classes(outputs[self._spelled.output], len(images))
+            logits |= self._spelled.logits(classes)
+        for name, zeros in self._unanswered.items():
+            logits[name] = np.tile(zeros, (len(images), 1))
+        return [logits[name] for name in self._heads]
 
-    def _scores_of(self, output: Array, row: int | None, size: int) -> npt.NDArray[np.float32]:
-        count = len(output)
+    def _own(self, outputs: Sequence[Array], count: int) -> dict[str, npt.NDArray[np.float32]]:
+        """Return (N, K) float32 of heads whose scores lie in their labels' order, as given."""
+        return {
+            name: self._scores_of(outputs[source.output], source.row, self._heads[name].size, count)
+            for name, source in self._sources.items()
+        }
+
+    def _scores_of(
+        self, output: Array, row: int | None, size: int, count: int
+    ) -> npt.NDArray[np.float32]:
         if row is None:
             return output.reshape(count, -1).astype(np.float32, copy=False)
         if self._given.outputs.axes == "TK":
@@ -90,39 +111,50 @@ class ForeignSession:
 
     def _check_scores(self) -> None:
         """Run noise through the graph: its scores must be what the description calls them."""
+        smallest = (self._graph.batches or (1, 1))[0]
         images = np.random.default_rng(0).integers(
             0, 256, (1, *self._given.input.size.shape), np.uint8
         )
-        smallest = (self._graph.batches or (1, 1))[0]
-        scores = self._raw(np.repeat(images, smallest, axis=0))
-        path, told = self._given.path, self._given.outputs.scores
+        images = np.repeat(images, smallest, axis=0)
+        outputs = self._graph.run(prepare(images, self._given.input, self._input))
+        told = self._given.outputs.scores
         choices = list[bool]()
-        for head, found in zip(self._given.schema.heads, scores, strict=True):
+        for name, found in self._own(outputs, smallest).items():
+            head = self._heads[name]
             if found.shape[1] != head.size:
                 raise ConfigError(
-                    f"{path}: head {head.name!r} has {head.size} labels, its output gave "
+                    f"{self._given.path}: head {name!r} has {head.size} labels, its output gave "
                     f"{found.shape[1]} scores"
                 )
-            if not np.isfinite(found).all():
-                raise ConfigError(
-                    f"{path}: head {head.name!r} gave NaN or infinity for a picture of noise; "
-                    "check input.scale, mean and std"
-                )
-            shares = bool((found >= -_UNITY).all() and (found <= 1 + _UNITY).all())
-            if head.kind is HeadKind.CHOICE:
-                shares &= bool(np.abs(found.sum(axis=1) - 1).max() <= _UNITY)
-                choices.append(shares)
-            if told == "probabilities" and not shares:
-                raise ConfigError(
-                    f"{path}: outputs.scores is 'probabilities', but head {head.name!r} gave "
-                    f"scores from {found.min():.3g} to {found.max():.3g} with the sum "
-                    f'{found[0].sum():.3g}; say scores = "logits"'
-                )
+            shares = self._check_kind(f"head {name!r}", found, sums=head.kind is HeadKind.CHOICE)
+            choices += [shares] if head.kind is HeadKind.CHOICE else []
+        if self._spelled is not None:
+            classes = self._spelled.classes(outputs[self._spelled.output], smallest)
+            choices.append(self._check_kind("the text", classes, sums=True))
         if told == "logits" and choices and all(choices):
             raise ConfigError(
-                f"{path}: outputs.scores is 'logits', but the scores of every choice head are in "
-                '0 to 1 and sum to 1: softmax was applied; say scores = "probabilities"'
+                f"{self._given.path}: outputs.scores is 'logits', but the scores of every choice "
+                "head are in 0 to 1 and sum to 1: softmax was applied; say scores = "
+                '"probabilities"'
             )
+
+    def _check_kind(self, what: str, found: Array, *, sums: bool) -> bool:
+        """Return whether scores, (..., K), are probabilities; fail if they are not what is told."""
+        path, told = self._given.path, self._given.outputs.scores
+        if not np.isfinite(found).all():
+            raise ConfigError(
+                f"{path}: {what} gave NaN or infinity for a picture of noise; check input.scale, "
+                "mean and std"
+            )
+        shares = _are_shares(found, sums=sums)
+        right = _are_shares(np.exp(found), sums=sums) if told == "log-probabilities" else shares
+        if told != "logits" and not right:
+            raise ConfigError(
+                f"{path}: outputs.scores is {told!r}, but {what} gave scores from "
+                f"{found.min():.3g} to {found.max():.3g}, the first of which sum to "
+                f'{found.reshape(-1, found.shape[-1])[0].sum():.3g}; say scores = "logits"'
+            )
+        return shares
 
     def close(self) -> None:
         """Free the graph; a second call does nothing."""
@@ -134,7 +166,11 @@ class ForeignSession:
         return {
             **self._graph.facts,
             "precision": self._given.precision,
-            "conversion": f"uint8 NHWC BGR to {self._given.input} outside the graph, timed with it",
+            "conversion": "none"
+            if str(self._given.input) == _PIXELS
+            else f"{_PIXELS} to {self._given.input} outside the graph, timed with it",
+            **({} if self._spelled is None else self._spelled.facts),
+            **({"unanswered": ", ".join(self._unanswered)} if self._unanswered else {}),
         }
 
 
@@ -178,6 +214,15 @@ def _quantise(values: Array, tensor: Tensor) -> Array:
     return np.ascontiguousarray(np.clip(steps, limits.min, limits.max), np.dtype(tensor.dtype))
 
 
-def _logits(probabilities: npt.NDArray[np.float32], kind: HeadKind) -> npt.NDArray[np.float32]:
-    kept = np.clip(probabilities, _LEAST, 1 - _LEAST)
+def _are_shares(found: Array, *, sums: bool) -> bool:
+    """Whether (..., K) lie in 0 to 1 and, if ``sums``, add up to 1."""
+    inside = (found >= -_UNITY).all() and (found <= 1 + _UNITY).all()
+    return bool(inside and (not sums or np.abs(found.sum(axis=-1) - 1).max() <= _UNITY))
+
+
+def _logits(scores: npt.NDArray[np.float32], told: str, kind: HeadKind) -> npt.NDArray[np.float32]:
+    if told == "logits" or (told == "log-probabilities" and kind is HeadKind.CHOICE):
+        return scores
+    shares = np.exp(scores) if told == "log-probabilities" else scores
+    kept: npt.NDArray[np.float32] = np.clip(shares, LEAST, 1 - LEAST)
     return np.log(kept) if kind is HeadKind.CHOICE else np.log(kept) - np.log1p(-kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from time import perf_counter
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks import overhead
-from benchmarks.bare import bare_engine, bare_loop, bare_resize, engine_alone
+from benchmarks.bare import bare_engine, bare_loop, bare_pool, bare_resize, engine_alone
 from benchmarks.reading import Known, Lists, Reads, Submits
 from runtime.arrays import Image, Images
 from runtime.errors import ConfigError, EngineError
@@ -77,6 +78,21 @@ def test_loops_count_images(crops: list[Image]) -> None:
     assert {images.shape[0] for images in seen} == {1}
 
 
+def test_a_pool_of_threads_counts_what_it_answered(crops: list[Image]) -> None:
+    seen: list[tuple[object, int]] = []
+
+    def make() -> Callable[[Images], None]:
+        engine = object()
+        return lambda images: seen.append((engine, len(images)))
+
+    resizes = [bare_resize(crop, InputSpec(height=16, width=32)) for crop in crops]
+    with ThreadPoolExecutor(2) as pool:
+        count = bare_pool(pool, make, resizes, 3)(perf_counter() + 0.05)
+    assert count == len(seen) > 3
+    assert {images for _, images in seen} == {1}
+    assert len({engine for engine, _ in seen}) <= 2  # made once per thread
+
+
 @pytest.mark.parametrize("kind", ["read", "submit", "list"])
 def test_readers_ways_check_every_answer(
     tiny_artifact: Path, crops: list[Image], kind: str
@@ -120,7 +136,8 @@ def test_the_command(
     assert found["environment"]["device"]["cores"] >= 1
     assert {*found["threads"]} == {"1", "2"}
     for each in found["threads"].values():
-        assert {*each["of_bare_loop"]} == {"read", "submit", "read_many"}
+        ways = {"read", "bare, in a thread pool", "submit", "read_many"}
+        assert {*each["of_bare_loop"]} == ways
         rates = each["images_per_s"]
         assert all(rates[way] > 0 for way in (*each["of_bare_loop"], "engine alone", "bare loop"))
     assert found["cold_start"]["queries"] == 1

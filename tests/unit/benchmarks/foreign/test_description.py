@@ -54,12 +54,12 @@ def test_paths_are_beside_the_description_and_toml_says_the_same(tmp_path: Path)
         (lambda v: v["input"].update(layout="CHW"), "layout 'CHW' is unknown; use one of NHWC"),
         (lambda v: v["input"].update(colour="HSV"), "use one of BGR, RGB, GREY"),
         (lambda v: v["input"].update(width=4), "input size must be at least 8x8"),
-        (lambda v: v["outputs"].update(scores="softmax"), "use one of logits, probabilities"),
+        (lambda v: v["outputs"].update(scores="softmax"), "use one of logits, log-prob"),
         (lambda v: v["outputs"].pop("heads"), "outputs names no output"),
         (lambda v: v["outputs"].update(rows=1.5), "outputs.rows must be an output's name or ind"),
         (lambda v: v["outputs"].update(rows="x"), "every head has an output of its own"),
         (lambda v: v["outputs"]["heads"].pop("first"), "no output is given for the heads ['first"),
-        (lambda v: v["outputs"]["heads"].update(last="x"), "names ['last'], but schema 'small' h"),
+        (lambda v: v["outputs"]["heads"].update(last="x"), "the heads ['last'], but schema 'sm"),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_with_the_file(
