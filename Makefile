@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 # What the reliability suite tests against.
 DEBIAN := gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good \
     gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-tools ffmpeg mosquitto \
-    chromium strace openssl openssh-server
+    chromium strace openssl openssh-server gcc libc6-dev linux-libc-dev
 # The TFLite converter and TensorRT-RTX have no wheels for other machines.
 EVERYTHING := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
 

@@ -135,10 +135,13 @@ def decode_image(data: bytes, name: str) -> Image:
 
     Raises:
         ImageError: ``data`` is no picture that OpenCV knows, is cut short or too small.
+        MemoryError: there is not enough for it, which says nothing of the picture.
     """
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(f"{name}: {error.err}") from error
         raise ImageError(f"{name}: not a readable picture ({error.err})") from error
     if data and _cut_short(data):
         raise ImageError(f"{name}: the picture is cut short ({len(data)} bytes)")

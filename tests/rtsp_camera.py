@@ -3,9 +3,11 @@
 Runs under Debian's Python, which has GStreamer's bindings; nothing of ours is imported::
 
     /usr/bin/python3 rtsp_camera.py FILE.h264 [--port 8554] [--fps 25] [--corrupt 0.3] [--drop 0.2]
+        [--lose 0.05]
 
 The stream has access-unit delimiters (x264: ``aud=1``) and goes out as it is, one access unit a
-tick, with time stamps of its own. Prints ``ready PORT UNITS`` once it listens, and after that a
+tick, with time stamps of its own. ``--lose`` leaves out RTP packets, whose numbers then have gaps,
+as on a network. Prints ``ready PORT UNITS`` once it listens, and after that a
 line of JSON per second with what it has sent. SIGUSR1 turns sending off and on again.
 """
 
@@ -53,11 +55,18 @@ class Sender:
         self.options = options
         self.random = random.Random(options.seed)
         self.silent = False
-        self.sent = {"units": 0, "corrupted": 0, "dropped": 0}
+        self.sent = {"units": 0, "corrupted": 0, "dropped": 0, "packets": 0, "lost": 0}
+        # Of its own: the payloader's thread draws from it.
+        self.fate = random.Random(options.seed + 1)
+        self.passing = False
 
     def attach(self, _factory: object, media: GstRtspServer.RTSPMedia) -> None:
         """Begin to send to a new pipeline."""
         source = media.get_element().get_by_name("src")
+        if self.options.lose:
+            pad = media.get_element().get_by_name("pay0").get_static_pad("src")
+            kinds = Gst.PadProbeType.BUFFER | Gst.PadProbeType.BUFFER_LIST
+            pad.add_probe(kinds, self.lose)
         state = {"next": 0, "gone": False}
         media.connect("unprepared", lambda *_: state.update(gone=True))
         GLib.timeout_add(1000 // self.options.fps, self.push, source, state)
@@ -83,6 +92,28 @@ class Sender:
             self.sent["units"] += 1
             self.sent["corrupted"] += corrupts
         return True
+
+    def lose(self, pad: Gst.Pad, info: Gst.PadProbeInfo) -> Gst.PadProbeReturn:
+        """Let some of the packets through."""
+        if self.passing:
+            return Gst.PadProbeReturn.OK
+        packets = info.get_buffer_list()
+        if packets is None:
+            return Gst.PadProbeReturn.OK if self.survives() else Gst.PadProbeReturn.DROP
+        # The packets of a large picture come as a list, which cannot be changed from here.
+        self.passing = True
+        for index in range(packets.length()):
+            if self.survives():
+                pad.push(packets.get(index))
+        self.passing = False
+        return Gst.PadProbeReturn.DROP
+
+    def survives(self) -> bool:
+        """Return whether the next packet reaches the network."""
+        lost = self.fate.random() < self.options.lose
+        self.sent["packets"] += 1
+        self.sent["lost"] += lost
+        return not lost
 
     def damaged(self, unit: bytes) -> bytes:
         """Return an access unit with one flipped bit per 200 bytes."""
@@ -119,6 +150,7 @@ def main() -> None:
     parser.add_argument("--fps", type=int, default=25)
     parser.add_argument("--corrupt", type=float, default=0)
     parser.add_argument("--drop", type=float, default=0)
+    parser.add_argument("--lose", type=float, default=0, help="share of RTP packets")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--login", default="", help="user:password")
     parser.add_argument("--content", choices=["video", *OTHERS], default="video")

@@ -5,7 +5,8 @@
     python -m runtime.gateway.app gateway.toml
     python -m runtime.gateway.app gateway.toml --check    # only read the file
 
-SIGTERM and SIGINT end it, SIGHUP makes it take up a version that was installed.
+SIGTERM and SIGINT end it, SIGHUP makes it take up a version that was installed. If a thread of it
+ends by an error that nobody foresaw, it ends with exit code 1, to be started anew as a whole.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from .notify import Watchdog, notify, watchdog_interval_s
 __all__ = ["main"]
 
 _LOG: Final = logging.getLogger("headlight.gateway")
+_THREAD_ENDED: Final = -1
+"""Besides the numbers of signals."""
 _NEEDED: Final = ("msgspec", "starlette", "uvicorn", "prometheus_client", "paho.mqtt")
 
 
@@ -64,10 +67,12 @@ def _run(path: Path, *, check: bool) -> None:
             parts.enter_context(Server(gateway, options.serve))
         parts.enter_context(Watchdog(gateway.ailing, interval_s=watchdog_interval_s()))
         notify(f"READY=1\nSTATUS={len(options.camera)} cameras, {gateway.reader.info.id}")
-        while signals.wait() == signal.SIGHUP:
+        while (came := signals.wait()) == signal.SIGHUP:
             gateway.follow()
         notify("STOPPING=1")
         _LOG.info("ending")
+        if came == _THREAD_ENDED:
+            raise HeadlightError("a thread ended by an error; the log says which and where")
 
 
 def _there(name: str) -> bool:
@@ -78,7 +83,10 @@ def _there(name: str) -> bool:
 
 
 class _Signals:
-    """Turns signals into a value to wait for; use as a context manager in the main thread."""
+    """Turns signals, and threads that end by an error, into a value to wait for.
+
+    A context manager for the main thread.
+    """
 
     _OURS: Final = tuple(
         getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
@@ -88,22 +96,29 @@ class _Signals:
         self._came: list[int] = []
         self._news = threading.Semaphore(0)
         self._before: dict[int, object] = {}
+        self._tell = threading.excepthook
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
         self._came.append(number)
         self._news.release()
 
+    def _note_thread(self, ended: threading.ExceptHookArgs) -> None:
+        self._note(_THREAD_ENDED, None)
+        self._tell(ended)
+
     def __enter__(self) -> _Signals:
         self._before = {number: signal.signal(number, self._note) for number in self._OURS}
+        threading.excepthook = self._note_thread
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)  # type: ignore[arg-type]
+        threading.excepthook = self._tell
 
     def wait(self) -> int:
-        """Return the next signal."""
+        """Return the next signal's number, or ``_THREAD_ENDED``."""
         while not self._news.acquire(timeout=1.0):  # a wait without end would hold signals back
             pass
         return self._came.pop(0)

@@ -116,8 +116,10 @@ class Gateway:
             self._monitor.join(2 * _LOOK_S)
         with ThreadPoolExecutor(max(1, len(self._pipelines))) as pool:  # some may hang
             list(pool.map(Pipeline.stop, self._pipelines))
-        self._look()
-        self._parts.close()
+        try:
+            self._look()
+        finally:
+            self._parts.close()
 
     def cameras(self) -> Sequence[CameraStatus]:
         """Return the state of every camera."""

@@ -102,7 +102,7 @@ class Camera:
         while (offer := self._slot.take(deadline_s - monotonic())) is not None:
             try:
                 image = offer.picture.image()
-            except ImageError as error:
+            except (ImageError, MemoryError) as error:
                 self._tally.add("decode_errors")
                 self._log.debug("%s: %s", self.name, error)
                 continue

@@ -71,6 +71,7 @@ class DamageGate:
         self._pending: list[Picture] = []
         self._holding = hold
         self._error_s: float | None = None
+        self._next_suspect = False
         self._damaged_s = monotonic()
 
     def restart(self) -> None:
@@ -78,6 +79,7 @@ class DamageGate:
         # Whoever comes in between two keyframes sees nothing whole before the next one.
         self._holding = self._hold
         self._error_s = None
+        self._next_suspect = False
         self._damaged_s = monotonic()
         self._pending.clear()
         self._counter.restart()
@@ -90,10 +92,13 @@ class DamageGate:
             self._tally.add("gaps", arrival.losses)
         if arrival.decode_errors or arrival.losses:
             self._damage()
-            # A keyframe from before the error may still be in the decoder; and a loss is known when
-            # its packet is read, which is one picture too early: the parser keeps one back.
-            if arrival.time_s is not None:
-                self._error_s = arrival.time_s + bool(arrival.losses) * self._counter.usual_s
+        # A keyframe from before the error may still be in the decoder; and a loss is known when its
+        # packet is read, which is a piece too early: the parser keeps one back. The next piece is
+        # not always the next picture's: that one may be lost as a whole.
+        suspect = arrival.decode_errors or arrival.losses or self._next_suspect
+        if suspect and arrival.time_s is not None:
+            self._error_s = max(arrival.time_s, self._error_s or arrival.time_s)
+        self._next_suspect = arrival.losses > 0
         for picture in arrival.pictures:
             if self._passes(picture, broken=arrival.decode_errors > 0):
                 yield from self._released(picture)

@@ -76,7 +76,7 @@ class Stills:
         index, self._next = self._next, self._next + 1
         try:
             image = load_image(self._paths[index])
-        except ImageError:
+        except (ImageError, MemoryError):
             return Arrival(decode_errors=1)
         return Arrival([Still(image, index * self._seconds)])
 

@@ -6,7 +6,7 @@ protocols, containers and decoders, and no picture may be larger than 8K.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +20,7 @@ from runtime.errors import ImageError
 from .addresses import Kind, file_path, scrubbed
 from .libav_log import LibavLog
 from .options import CameraOptions
+from .reasons import reason_of
 from .source import Arrival, Broken, End, Recovery, import_av
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ _UDP_BUFFER_BYTES: Final = 1 << 20
 """A keyframe comes in one burst; Linux' usual 208 kB do not hold one of a 4K camera."""
 
 
+_WAITED_S: Final = 0.002
+"""What FFmpeg has in memory comes sooner, the next picture of a camera later."""
+_TCP_QUEUE_PACKETS: Final = 2
+"""FFmpeg says over TCP that packets are missing only where it would put them in order. A camera
+that is too busy to send them all leaves some out, and their pictures come in pieces."""
+
+
 def demuxer_options(options: CameraOptions) -> dict[str, str]:
     """Return what FFmpeg is told on opening the address."""
     kind = options.kind
@@ -67,6 +75,8 @@ def demuxer_options(options: CameraOptions) -> dict[str, str]:
         told |= {"rtsp_transport": options.transport, "allowed_media_types": "video"}
         if options.transport == "udp":
             told["buffer_size"] = str(_UDP_BUFFER_BYTES)
+        else:
+            told["reorder_queue_size"] = str(_TCP_QUEUE_PACKETS)
     if kind is Kind.DEVICE and options.size:
         told["video_size"] = options.size
     if options.ca_file:
@@ -148,6 +158,8 @@ class Video:
             self._container = container = self._open()
             self._stream = self._choose(container)
             self._packets: Iterator[av.Packet[Any]] = container.demux()
+            # FFmpeg has looked at some pieces and kept them; it does not say in which of them.
+            self._loss_kept = self._log.take_losses() > 0
         except BaseException:
             self.close()
             raise
@@ -218,7 +230,10 @@ class Video:
         if packet.stream_index != self._stream.index:
             return self._other()
         self._data_s = now_s
-        return self._decode(packet)
+        arrival = self._decode(packet)
+        # The first that it had to wait for begins with what it kept.
+        self._loss_kept = self._loss_kept and now_s - began_s < _WAITED_S
+        return arrival
 
     def _other(self) -> Arrival:
         """Sound and the like come; without them the read itself would have ended."""
@@ -230,28 +245,31 @@ class Video:
         frames: list[Any] = []
         errors = 0
         try:
-            frames = packet.decode()
+            frames = self._stream.codec_context.decode(self._owned(packet))
         except self._av.FFmpegError:
             errors = 1
-        losses = self._log.take_losses() + bool(packet.is_corrupt)
+        losses = self._log.take_losses() + bool(packet.is_corrupt) + self._loss_kept
         base = packet.time_base
         time_s = None if packet.pts is None or base is None else float(packet.pts * base)
         reordered = bool(self._stream.codec_context.has_b_frames)
         pictures = [AvPicture(frame, reordered) for frame in frames]
         return Arrival(pictures, errors, losses, time_s)
 
+    def _owned(self, packet: av.Packet[Any]) -> av.Packet[Any]:
+        """Return a packet whose data stay when the device is closed.
+
+        FFmpeg's packets of a device lie in the device's own memory, which goes with it, and raw
+        pictures are never copied: one that waits to be taken would crash the process.
+        """
+        if self._options.kind is not Kind.DEVICE:
+            return packet
+        own: av.Packet[Any] = self._av.Packet(bytes(packet))
+        own.pts, own.dts, own.time_base = packet.pts, packet.dts, packet.time_base
+        return own
+
     def _broken(self, error: Exception, waited_s: float, limit_s: float) -> Broken:
         """Return why it broke, without the login that FFmpeg's errors carry."""
-        known: Mapping[type[Exception], tuple[str, Recovery]] = {
-            self._av.error.HTTPUnauthorizedError: ("the login was refused (401)", Recovery.LATER),
-            self._av.error.HTTPForbiddenError: ("the login was refused (403)", Recovery.LATER),
-            self._av.error.HTTPNotFoundError: (
-                "the camera has no such stream (404)",
-                Recovery.LATER,
-            ),
-            self._av.error.ConnectionRefusedError: ("the connection was refused", Recovery.SOON),
-        }
-        reason, recovery = known.get(type(error), ("", Recovery.SOON))
+        reason, recovery = reason_of(self._av, error, self._options.kind)
         if not reason and self._live and waited_s >= 0.9 * limit_s:
             # FFmpeg reports its own timeouts as invalid data or worse.
             reason = f"no {'data' if self._container else 'answer'} for {limit_s:g} s"
@@ -266,6 +284,8 @@ class Video:
     def close(self) -> None:
         """Hang up."""
         container, self._container = self._container, None
+        # It holds the last packet, which a device must have back while it is open.
+        self._packets = iter(())
         if container is not None:
             container.close()
         self._log.close()

@@ -71,7 +71,10 @@ class Worker:
         """Work until there is nothing left to do; the thread's target."""
         try:
             while not self._stopping.is_set():
-                wait_s = self._connect_and_play()
+                try:
+                    wait_s = self._connect_and_play()
+                except MemoryError:  # also in the middle of telling another error
+                    wait_s = self._after("there is not enough memory", Recovery.SOON)
                 if wait_s is None:
                     break
                 self._stopping.wait(wait_s)
@@ -91,6 +94,8 @@ class Worker:
             return self._after(broken.reason, broken.recovery)
         except HeadlightError as error:  # a password that cannot be read, a package that is missing
             return self._after(str(error), Recovery.LATER)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 a camera must not die of one odd stream
             self._log.error("%s: %s", self._options.name, self._told(error))
             return self._after(f"unexpected {type(error).__name__}; see the log", Recovery.LATER)

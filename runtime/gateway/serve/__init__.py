@@ -9,7 +9,7 @@ from runtime.errors import MissingExtraError
 
 __all__: list[str] = []
 
-for _package in ("starlette", "uvicorn", "prometheus_client"):
+for _package in ("msgspec", "starlette", "uvicorn", "prometheus_client"):
     if find_spec(_package) is None:
         raise MissingExtraError(
             f"serving needs the package {_package!r}; run: pip install 'headlight[gateway]'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import MutableMapping, Sequence
+from functools import lru_cache
 from time import perf_counter
 from typing import Final
 from urllib.parse import urlsplit
@@ -28,6 +29,8 @@ _DEFAULTS: Final = (
 )
 """Where an endpoint gives none of its own."""
 _SCHEME: Final = b"bearer "
+_HOSTS: Final = 64
+"""Names that are remembered; clients use one or two."""
 
 
 class Gate:
@@ -58,6 +61,8 @@ class Gate:
         self._token = token
         self._any_host = token is not None or options.allow_anonymous
         self._host = options.host
+        # Parsing it takes longer than all else that is checked here.
+        self._known_host = lru_cache(_HOSTS)(self._is_known)
         self._open = frozenset(open_paths)
         self._metrics = metrics
 
@@ -87,7 +92,7 @@ class Gate:
             needed = {"WWW-Authenticate": "Bearer"}
             await error_reply(401, text, needed)(scope, receive, send_more)
 
-    def _known_host(self, header: bytes) -> bool:
+    def _is_known(self, header: bytes) -> bool:
         try:
             host = urlsplit("//" + header.decode("latin-1")).hostname
         except ValueError:

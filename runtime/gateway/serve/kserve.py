@@ -19,7 +19,7 @@ from runtime.manifest import Manifest
 from runtime.results import Result
 
 from .crops import are_quick, decode_crop
-from .models import Model, answer_object, models_of
+from .models import Model, answer_json, models_of
 from .replies import reply
 from .service import Deadline, Service
 from .tensors import Question, encode_answer, parse_question
@@ -52,6 +52,9 @@ class KServe:
         model = "/v2/models/{model}"
         versioned = model + "/versions/{version}"
         return [
+            # Routes are tried in this order, so those that have no time come first.
+            Route("/v1/read", self.read, methods=["POST"]),
+            *(Route(f"{path}/infer", self.infer, methods=["POST"]) for path in (model, versioned)),
             Route("/v2", self.server, methods=["GET"]),
             Route(live, self.live, methods=["GET"]),
             Route(ready, self.ready, methods=["GET"]),
@@ -60,8 +63,6 @@ class KServe:
                 Route(f"{path}/ready", self.model_ready, methods=["GET"])
                 for path in (model, versioned)
             ),
-            *(Route(f"{path}/infer", self.infer, methods=["POST"]) for path in (model, versioned)),
-            Route("/v1/read", self.read, methods=["POST"]),
         ]
 
     async def server(self, _: Request) -> Response:
@@ -146,7 +147,8 @@ class KServe:
 
     async def read(self, request: Request) -> Response:
         """Read one picture: JPEG or PNG in, JSON out."""
-        wished = request.query_params.get("deadline_ms")
+        asked = request.scope["query_string"]  # parsing none takes its time as well
+        wished = request.query_params.get("deadline_ms") if asked else None
         async with self._service.body(request) as body:
             deadline = Deadline(self._service.options.timeout_s, _milliseconds(wished))
             with self._service.place():
@@ -157,7 +159,7 @@ class KServe:
                     else await self._service.prepared(lambda: [image()])
                 )
                 (result,) = await self._service.read(images, deadline)
-        return reply(answer_object(result))
+        return Response(answer_json(result), media_type="application/json")
 
 
 def _version() -> str:

@@ -64,6 +64,13 @@ async def _tell_ours(request: Request, error: Exception) -> Response:
     return error_reply(500, _INTERNAL)
 
 
+async def _tell_memory(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    """Refuse one request; the next may be smaller, or come when others are done."""
+    # In one line: who asks too much asks often, and a trace of each would fill the log.
+    _LOG.error("%s: not enough memory", request.url.path)
+    return error_reply(503, "not enough memory for this request", RETRY_AFTER)
+
+
 async def _tell_gone(_: Request, error: Exception) -> Response:  # noqa: ARG001
     return error_reply(400, "the request ended before its body")
 
@@ -77,5 +84,6 @@ ERROR_HANDLERS: Final[Mapping[Any, Any]] = {
     HTTPException: _tell_http,
     HeadlightError: _tell_ours,
     ClientDisconnect: _tell_gone,
+    MemoryError: _tell_memory,
     Exception: _tell_any,
 }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from time import monotonic
+from types import TracebackType
 from typing import Final, TypeVar
 
 import numpy as np
@@ -80,7 +81,8 @@ class Service:
         self.warm = False
         """Whether an image went all the way; before that, nothing is ready."""
         self.in_flight = 0
-        self._held_bytes = 0
+        self.held_bytes = 0
+        """Of bodies that have come, in part or whole."""
         self._pool = ThreadPoolExecutor(options.workers, thread_name_prefix="headlight-http")
 
     @property
@@ -89,12 +91,15 @@ class Service:
         return self.view.reader
 
     async def warm_up(self) -> None:
-        """Read one blank image, so that the first request is as fast as the next.
+        """Start all threads and read one blank image, so that the first request is like the next.
 
         Raises:
             ConfigError: the reader keeps no scores, which the model endpoint answers with.
             HeadlightError: the reader failed.
         """
+        # A pool starts its threads one by one, with the requests: perhaps when memory is short.
+        everybody = threading.Barrier(self.options.workers)
+        await asyncio.gather(*(self.in_worker(everybody.wait) for _ in range(self.options.workers)))
         blank = np.zeros(self.reader.info.input.shape, np.uint8)
         (result,) = await self.read([blank], Deadline(_WARM_UP_S))
         if result.scores is None:
@@ -129,8 +134,8 @@ class Service:
         """
         while True:
             results = await self._read(images, deadline)
-            # A reload came between them; the next time it will not.
-            if len({result.artifact for result in results}) == 1:
+            # Else a reload came between them; the next time it will not.
+            if len(results) == 1 or len({result.artifact for result in results}) == 1:
                 return results
 
     async def _read(self, images: Sequence[Image], deadline: Deadline) -> Sequence[Result]:
@@ -148,25 +153,16 @@ class Service:
         except DeadlineError:
             raise deadline.missed() from None
 
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Take one of the places for requests that are being answered.
+    def place(self) -> _Place:
+        """Take one of the places for requests that are being answered, for a ``with`` block.
 
         Raises:
             HTTPException: 503, all are taken.
         """
-        if self.in_flight >= self.options.max_in_flight:
-            text = f"{self.in_flight} requests are being answered, the most at a time"
-            raise HTTPException(503, text, RETRY_AFTER)
-        self.in_flight += 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
+        return _Place(self)
 
-    @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """Receive a request's body, and count it as held until the block ends.
+    def body(self, request: Request) -> _Body:
+        """Receive a request's body, and count it as held until the ``async with`` block ends.
 
         Bytes are counted, not requests: whoever sends slowly holds next to nothing, and keeps
         nobody out.
@@ -174,26 +170,79 @@ class Service:
         Raises:
             HTTPException: 413, it is too large; 415, it is compressed; 503, too much is held.
         """
-        most = int(self.options.max_body_mb * _MB)
-        too_large = HTTPException(413, f"the body has more than {most} bytes")
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise HTTPException(415, "compressed bodies are not taken")
-        # h11 lets only digits through. One that is too large is refused before it is sent.
-        if int(request.headers.get("content-length", "0")) > most:
-            raise too_large
-        received = bytearray()
-        try:
-            async for piece in request.stream():
-                received += piece
-                self._held_bytes += len(piece)
-                if len(received) > most:
-                    raise too_large
-                if self._held_bytes > most * self.options.max_in_flight:
-                    raise HTTPException(503, "too many large requests at a time", RETRY_AFTER)
-            yield bytes(received)
-        finally:
-            self._held_bytes -= len(received)
+        return _Body(self, request)
 
     def close(self) -> None:
         """End the worker threads; those at work end when they have done it."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+# Classes, because context managers made of generators take several times as long.
+
+
+class _Place:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def __enter__(self) -> None:
+        service = self._service
+        if service.in_flight >= service.options.max_in_flight:
+            text = f"{service.in_flight} requests are being answered, the most at a time"
+            raise HTTPException(503, text, RETRY_AFTER)
+        service.in_flight += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._service.in_flight -= 1
+
+
+class _Body:
+    def __init__(self, service: Service, request: Request) -> None:
+        self._service, self._request = service, request
+        self._held = 0
+
+    async def __aenter__(self) -> bytes:
+        try:
+            return await self._receive()
+        except BaseException:
+            self._release()
+            raise
+
+    async def _receive(self) -> bytes:
+        service, headers = self._service, self._request.headers
+        most = int(service.options.max_body_mb * _MB)
+        if headers.get("content-encoding", "identity") != "identity":
+            raise HTTPException(415, "compressed bodies are not taken")
+        # h11 lets only digits through. One that is too large is refused before it is sent.
+        if int(headers.get("content-length", "0")) > most:
+            raise _too_large(most)
+        received = bytearray()
+        async for piece in self._request.stream():
+            received += piece
+            self._held += len(piece)
+            service.held_bytes += len(piece)
+            if self._held > most:
+                raise _too_large(most)
+            if service.held_bytes > most * service.options.max_in_flight:
+                raise HTTPException(503, "too many large requests at a time", RETRY_AFTER)
+        return bytes(received)
+
+    def _release(self) -> None:
+        self._service.held_bytes -= self._held
+        self._held = 0
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._release()
+
+
+def _too_large(most: int) -> HTTPException:
+    return HTTPException(413, f"the body has more than {most} bytes")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -231,7 +232,9 @@ def encode_answer(
 
 def _content(values: Values) -> bytes:
     if isinstance(values, np.ndarray):
-        return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+        if sys.byteorder == "big":
+            values = values.astype(values.dtype.newbyteorder("<"))
+        return values.tobytes()
     return b"".join(len(value).to_bytes(_LENGTH_BYTES, "little") + value for value in values)
 
 

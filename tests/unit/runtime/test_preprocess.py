@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from runtime.errors import ConfigError, ImageError
-from runtime.preprocess import InputSpec, fit, fit_many, load_image
+from runtime.preprocess import InputSpec, decode_image, fit, fit_many, load_image
 
 STRETCH = InputSpec(height=16, width=40)
 LETTERBOX = InputSpec(height=16, width=40, resize="letterbox")
@@ -155,3 +155,14 @@ def test_load_image_refuses(tmp_path: Path, content: bytes | None) -> None:
         path.write_bytes(content)
     with pytest.raises(ImageError, match=r"bad\.png"):
         load_image(path)
+
+
+def test_without_memory_a_picture_is_not_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(*_: object) -> None:
+        error = cv2.error("no memory")
+        error.code, error.err = cv2.Error.StsNoMem, "Failed to allocate 90000000 bytes"
+        raise error
+
+    monkeypatch.setattr(cv2, "imdecode", decode)
+    with pytest.raises(MemoryError, match=r"crop: Failed to allocate 90000000 bytes"):
+        decode_image(b"\xff\xd8\xff", "crop")

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.arrays import Image
-from runtime.errors import ImageError
 from runtime.gateway.cameras.options import CameraOptions
 from runtime.gateway.cameras.source import Arrival, End
 
@@ -27,14 +26,15 @@ class ScriptedPicture:
     waits: bool = False
     time_s: float | None = None
     size: tuple[int, int] = (8, 6)
-    convertible: bool = True
+    problem: Exception | None = None
+    """Raised instead of an image."""
 
     def pixels(self) -> npt.NDArray[np.uint8]:
         return np.full(self.size[::-1], self.value % 256, np.uint8)
 
     def image(self) -> Image:
-        if not self.convertible:
-            raise ImageError("no such format")
+        if self.problem is not None:
+            raise self.problem
         return np.full((*self.size[::-1], 3), self.value % 256, np.uint8)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from runtime.errors import ConfigError, MissingExtraError
+from runtime.errors import ConfigError, ImageError, MissingExtraError
 from runtime.gateway.cameras import Camera, CameraOptions, source
 from runtime.gateway.cameras.source import Arrival, Broken
 from tests.cameras import await_state, await_status
@@ -93,8 +93,10 @@ def test_a_file_without_a_usable_picture_failed() -> None:
         assert camera.take(30) is None
 
 
-def test_pictures_that_cannot_be_converted_are_skipped() -> None:
-    script = [Arrival([ScriptedPicture(n, convertible=n != 1)]) for n in range(3)]
+@pytest.mark.parametrize("problem", [ImageError("no such format"), MemoryError()])
+def test_pictures_that_cannot_be_converted_are_skipped(problem: Exception) -> None:
+    good, bad = ScriptedPicture(), ScriptedPicture(problem=problem)
+    script = [Arrival([picture]) for picture in (good, bad, good)]
     with Camera(options(url="a.mp4", realtime=False), opener=opener_of(script)) as camera:
         frames = [camera.take(5) for _ in range(2)]
         assert [frame.number for frame in frames if frame] == [0, 2]

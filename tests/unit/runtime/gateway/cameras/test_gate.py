@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from tests.unit.runtime.gateway.cameras.scripted import ScriptedPicture
 
 
 def passed(
-    arrivals: Sequence[Arrival], *, hold: bool = True, gaps: bool = True
+    arrivals: Iterable[Arrival], *, hold: bool = True, gaps: bool = True
 ) -> tuple[list[int], CameraStatus]:
     """Return the values of the pictures that passed, and what was counted."""
     tally = Tally("gate", "rtsp://cam", quiet_s=0)
@@ -126,8 +126,21 @@ def test_a_keyframe_from_before_an_error_ends_nothing() -> None:
     assert reordered((4, "K"), "! 7", (5, "K"), (6, "P"), (8, "K"), (9, "P")) == [4, 8, 9]
 
 
-def test_after_a_loss_the_picture_that_comes_next_is_not_trusted_either() -> None:
-    assert reordered((0, "K"), (1, "P"), "- 2", (2, "P"), (3, "K"), (4, "P"), (5, "K")) == [0, 1, 5]
+def test_after_a_loss_the_piece_that_comes_next_is_not_trusted_either() -> None:
+    def pieces(*kinds: str) -> list[int]:
+        """Each piece gives its picture: K, P, with - where packets are missing, or is lost: x."""
+        return passed(
+            Arrival(
+                [ScriptedPicture(place, key="K" in kind, time_s=place / 25)],
+                losses="-" in kind,
+                time_s=place / 25,
+            )
+            for place, kind in enumerate(kinds)
+            if kind != "x"
+        )[0]
+
+    assert pieces("K", "P", "P-", "K", "P", "K") == [0, 1, 5]
+    assert pieces("K", "P", "P-", "x", "K", "P", "K") == [0, 1, 6]
 
 
 def test_a_stream_without_keyframes_is_trusted_after_a_while(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import ipaddress
 import logging
 import socket
@@ -16,6 +17,7 @@ import pytest
 
 from runtime.gateway.cameras import Camera, CameraOptions, video
 from runtime.gateway.cameras.gate import DamageGate
+from runtime.gateway.cameras.libav_log import LibavLog
 from runtime.gateway.cameras.source import Arrival, Broken, End, Picture, Recovery
 from runtime.gateway.cameras.status import Tally
 from runtime.gateway.cameras.video import Video, demuxer_options
@@ -203,9 +205,26 @@ def test_pictures_without_end_are_refused(stream: Path, monkeypatch: pytest.Monk
     assert shown == []
 
 
+@pytest.mark.parametrize(("waited_s", "suspect"), [(1e9, 5), (0.0, 1)])
+def test_a_loss_while_ffmpeg_looked_at_the_stream_may_be_in_all_that_it_kept(
+    stream: Path, monkeypatch: pytest.MonkeyPatch, waited_s: float, suspect: int
+) -> None:
+    pytest.importorskip("av")
+    monkeypatch.setattr(video, "_WAITED_S", waited_s)
+    told = iter([1])
+    monkeypatch.setattr(LibavLog, "take_losses", lambda _: next(told, 0))
+    source = Video(options(stream))
+    losses = [source.read().losses for _ in range(5)]
+    source.close()
+    assert losses == [1] * suspect + [0] * (5 - suspect)
+
+
 def test_what_ffmpeg_is_told() -> None:
     told = demuxer_options(options("rtsp://cam/s", transport="udp"))
     assert told["rtsp_transport"] == "udp"
+    assert "reorder_queue_size" not in told  # FFmpeg's own: 500 packets
+    # Without a queue FFmpeg does not say what is missing.
+    assert int(demuxer_options(options("rtsp://cam/s"))["reorder_queue_size"]) > 1
     assert "file" not in told["protocol_whitelist"].split(",")
     assert demuxer_options(options("a.mp4"))["protocol_whitelist"] == "file"
     device = demuxer_options(options("/dev/video0", size="1280x720"))
@@ -215,10 +234,44 @@ def test_what_ffmpeg_is_told() -> None:
     assert "tls_verify" not in told
 
 
+@pytest.mark.parametrize("url", ["/dev/video5", "v4l2:///dev/video5"])
+def test_what_a_device_is_opened_with(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    av = pytest.importorskip("av")
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def refuse(address: str, **given: Any) -> Any:
+        asked.append((address, given))
+        raise av.error.OSError(errno.EBUSY, "busy", address)
+
+    monkeypatch.setattr(av, "open", refuse)
+    with pytest.raises(Broken, match="another program uses the device"):
+        Video(options(url, size="1280x720"))
+    ((address, given),) = asked
+    assert address == "/dev/video5"
+    assert given["format"] == "v4l2"
+    assert given["options"]["video_size"] == "1280x720"
+    assert given["options"]["format_whitelist"] == "video4linux2,v4l2"
+    assert "rtsp_transport" not in given["options"]
+    assert given["timeout"] == (5.0, 2.5)
+
+
 def test_a_device_that_is_not_there_is_tried_again() -> None:
-    with pytest.raises(Broken) as caught:
+    with pytest.raises(Broken, match="there is no such device") as caught:
         Video(options("/dev/video97"))
     assert caught.value.recovery is Recovery.SOON
+    with Camera(options("/dev/video97")) as camera:
+        assert "is the camera plugged in?" in await_state(camera, "retrying").reason
+
+
+@pytest.mark.parametrize("device", ["/dev/null", "file"])
+def test_a_device_that_is_no_camera_says_so(device: str, tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    if device == "file":
+        device = str(tmp_path / "file")
+        Path(device).write_bytes(b"no device at all")
+    with pytest.raises(Broken, match="the device is no camera") as caught:
+        Video(options(f"v4l2://{device}"))
+    assert caught.value.recovery is Recovery.LATER
 
 
 def test_mjpeg_over_http() -> None:

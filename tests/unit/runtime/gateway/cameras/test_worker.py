@@ -13,6 +13,8 @@ from runtime.gateway.cameras.source import Arrival, Broken, Recovery
 from tests.cameras import await_state, await_status
 from tests.unit.runtime.gateway.cameras.scripted import ScriptedPicture, Step, opener_of
 
+LONG_ENOUGH_TO_BE_SEEN = {"retry_first_s": 1.0, "retry_most_s": 1.0}
+
 
 def options(**more: Any) -> CameraOptions:
     fast = {"retry_first_s": 0.01, "retry_most_s": 0.02, "refused_retry_s": 0.3}
@@ -99,8 +101,20 @@ def test_an_unexpected_error_is_told_and_survived(caplog: pytest.LogCaptureFixtu
     assert "Traceback" in caplog.text
 
 
+@pytest.mark.parametrize("first", [MemoryError("oh"), [*flow(3), MemoryError("oh")]])
+def test_without_memory_it_is_tried_again_soon(
+    first: MemoryError | list[Step], caplog: pytest.LogCaptureFixture
+) -> None:
+    scripts = opener_of(first, flow())
+    with Camera(options(refused_retry_s=60), opener=scripts) as camera:
+        await_status(camera, lambda status: status.frames >= 5)
+    assert "gate: retrying: there is not enough memory" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 def test_a_frozen_picture_is_connected_anew() -> None:
-    with Camera(options(frozen_s=1.0), opener=opener_of(flow(value=7), flow())) as camera:
+    slow = options(frozen_s=1.0, **LONG_ENOUGH_TO_BE_SEEN)
+    with Camera(slow, opener=opener_of(flow(value=7), flow())) as camera:
         status = await_state(camera, "retrying")
         assert status.reason == "the picture has not changed for 1 s"
         await_state(camera, "running")
@@ -109,7 +123,7 @@ def test_a_frozen_picture_is_connected_anew() -> None:
 
 def test_data_without_a_usable_picture_are_not_enough() -> None:
     useless = opener_of(flow(corrupt=True), flow())
-    with Camera(options(damaged_s=0.3), opener=useless) as camera:
+    with Camera(options(damaged_s=0.3, **LONG_ENOUGH_TO_BE_SEEN), opener=useless) as camera:
         status = await_state(camera, "retrying")
         assert status.reason == "data come, but no usable picture for 0.3 s"
         assert status.corrupt > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -461,4 +462,7 @@ def test_requests_that_came_are_answered_before_it_ends() -> None:
         stopped.result(timeout=10)
     with pytest.raises(ConnectionError):
         ask(server, "GET", "/v2")
+    until_s = time.monotonic() + 5  # idle workers are told to end, and nobody waits for them
+    while not {*threading.enumerate()} <= before and time.monotonic() < until_s:
+        time.sleep(0.01)
     assert {*threading.enumerate()} <= before

@@ -63,6 +63,14 @@ def test_a_request_may_come_in_pieces_and_two_at_once(server: Server) -> None:
             received += piece
 
 
+def test_an_answer_is_one_piece(server: Server) -> None:
+    """Two would be two system calls here and wake the client twice."""
+    with closing(connect(server)) as connection:
+        for _ in range(20):
+            connection.sendall(GET)
+            assert connection.recv(65536).endswith(b'\r\n\r\n{"live":true}')
+
+
 @pytest.mark.parametrize(
     ("sent", "least_s", "most_s"),
     [
