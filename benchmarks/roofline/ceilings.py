@@ -27,6 +27,8 @@ from benchmarks.noise import Noise, NoiseWatch
 from runtime.engine_imports import import_openvino, openvino_core
 from runtime.errors import EngineError
 
+from .layers import products_along
+
 __all__ = ["Bandwidth", "Ceilings", "Peak", "measure_ceilings"]
 
 _HINTS: Final[Mapping[str, str]] = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
@@ -187,7 +189,8 @@ def _convolutions(channels: int, side: int, *, int8: bool) -> tuple[Any, int]:
             _quantised(value) if int8 else value, weights, [1, 1], [1, 1], [1, 1], [1, 1]
         )
         value = ops.relu(value)
-    return _model(value, start), _DEPTH * channels * channels * 9 * side * side
+    macs = _DEPTH * channels * channels * products_along(side, side, 3, pad=1) ** 2
+    return _model(value, start), macs
 
 
 def _products(size: int, *, int8: bool) -> tuple[Any, int]:

@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from torch.nn import functional
 
-from benchmarks.roofline.layers import Layer, read_layers, working_set_bytes
+from benchmarks.roofline.layers import Layer, products_along, read_layers, working_set_bytes
 from runtime.errors import ConfigError, EngineError
 from runtime.manifest import Manifest
 from tests.artifacts import SMALL_SCHEMA, TinyNetwork, write_artifact
@@ -52,6 +54,19 @@ def test_an_engine_without_a_graph_is_told(tmp_path: Path) -> None:
         read_layers(tmp_path / "one", plan, 1)
 
 
+@pytest.mark.parametrize(
+    ("stride", "pad", "dilation"), [(1, 1, 1), (2, 1, 1), (1, 3, 2), (3, 0, 1)]
+)
+def test_products_with_padding_do_not_count(stride: int, pad: int, dilation: int) -> None:
+    size, kernel = 7, 3
+    outputs = (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+    ones = torch.ones(1, 1, size), torch.ones(1, 1, kernel)
+    met = functional.conv1d(*ones, stride=stride, padding=pad, dilation=dilation)
+    assert met.shape[2] == outputs
+    found = products_along(size, outputs, kernel, stride=stride, pad=pad, dilation=dilation)
+    assert found == met.sum()
+
+
 def _layer(precision: str, weights: int, activations: int) -> Layer:
     return Layer(name="x", macs=1, weights=weights, activations=activations, precision=precision)
 
@@ -77,7 +92,8 @@ def test_quantised_layers_are_found(tmp_path: Path) -> None:
     found = [layers._layer(op, "int8") for op in model.get_ordered_ops()]
     known = [layer for layer in found if layer is not None]
     assert [layer.precision for layer in known] == ["int8"] * 4
-    assert sum(layer.macs for layer in known) == macs == 4 * 16 * 16 * 9 * 16
+    met = 3 * 4 - 2  # along a side of 4 places
+    assert sum(layer.macs for layer in known) == macs == 4 * 16 * 16 * met**2
     floats, _ = ceilings._products(8, int8=False)
     known = [layers._layer(op, "int8") for op in floats.get_ordered_ops()]
     assert {layer.precision for layer in known if layer} == {"fp32"}
