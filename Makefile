@@ -14,19 +14,23 @@ DEBIAN := gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-p
 # The TFLite converter and TensorRT-RTX have no wheels for other machines.
 EVERYTHING := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
 
-.PHONY: help setup demo bench-kit test reliability check real clean
+.PHONY: help setup demo bench-kit debian test reliability check real clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 setup: $(READY) ## make the virtual environment
 # Here a missing engine is a failure, not a skip.
-test: export HEADLIGHT_INSTALLED := onnxruntime openvino $(if $(EVERYTHING),tensorrt_rtx litert_torch)
+test: export HEADLIGHT_INSTALLED := onnxruntime openvino $(if $(EVERYTHING),tensorrt_rtx litert_torch) \
+    $(HEADLIGHT_DEBIAN)
 test: $(READY) ## all tests
 	$(RUN) pytest -n $(JOBS) --dist loadfile
 
+debian: ## install what the gateway is tested against, as root
+	apt-get install -y -qq --no-install-recommends $(DEBIAN)
+
 # In full size; records what was counted. Root installs the RTSP server, the broker and the browser.
 reliability: $(READY) ## the reliability suite in full size, 15 minutes
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get install -y -qq --no-install-recommends $(DEBIAN); fi
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then $(MAKE) debian; fi
 	mkdir -p runs && rm -f runs/reliability.jsonl
 	HEADLIGHT_RELIABILITY=full HEADLIGHT_RELIABILITY_RECORD=$(CURDIR)/runs/reliability.jsonl \
 	    $(RUN) pytest -m reliability --timeout 900
