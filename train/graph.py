@@ -9,11 +9,12 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import torch
+from torch import nn
 
 from benchmarks.command import require_packages
 from runtime.errors import EngineError
@@ -23,10 +24,45 @@ from runtime.schema import INPUT_NAME, Schema
 from .network import DeployedNetwork, Network
 from .node_names import name_nodes
 
-__all__ = ["OPSET", "replace_constants", "write_graph"]
+__all__ = ["OPSET", "replace_constants", "write_graph", "write_onnx"]
 
 OPSET: Final = 20
 """What torch 2.13 writes; asking for 17 silently gives 18, so the result is checked."""
+
+
+def write_onnx(
+    module: nn.Module, example: torch.Tensor, path: Path, name: str, outputs: Sequence[str]
+) -> None:
+    """Write any module of one input as ONNX, its first dimension free, without torch's talk.
+
+    Args:
+        module: In evaluation mode.
+        example: An input, at least two samples.
+        path: The file.
+        name: Of the input.
+        outputs: Names of the outputs, in order.
+    """
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        # The exporter prints its progress; it is no part of our output.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module,
+                (example,),
+                path,
+                input_names=[name],
+                output_names=[*outputs],
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes=({0: "batch"},),
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
 
 
 def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -> None:
@@ -44,29 +80,8 @@ def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -
     import onnx
 
     names = [head.name for head in schema.heads]
-    deployed = DeployedNetwork(network).eval()
     example = torch.zeros((2, *spec.shape), dtype=torch.uint8)
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        # The exporter prints its progress; it is no part of our output.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                deployed,
-                (example,),
-                path,
-                input_names=[INPUT_NAME],
-                output_names=names,
-                opset_version=OPSET,
-                dynamo=True,
-                dynamic_shapes=({0: "batch"},),
-                external_data=False,
-                verbose=False,
-            )
-    finally:
-        quiet.setLevel(level)
+    write_onnx(DeployedNetwork(network).eval(), example, path, INPUT_NAME, names)
     model = onnx.load(path)
     name_nodes(model)
     _unfold_normalisations(model.graph)

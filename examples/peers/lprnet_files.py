@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +17,7 @@ from runtime.errors import EngineError
 from runtime.schema import Schema
 from runtime.staging import new_folder, write_text
 from train.data import CropSet
-from train.graph import OPSET
+from train.graph import write_onnx
 
 from .lprnet import INPUT, LPRNet, Vocabulary, spelled
 
@@ -71,7 +67,8 @@ def write_files(
     images = as_input(torch.from_numpy(crops.images_at(np.arange(min(_CHECKED, len(crops))))))
     network.eval()
     with new_folder(folder) as staged:
-        _export(network, images[:2], staged / "lprnet.onnx")
+        example = images[:2].contiguous()
+        write_onnx(network, example, staged / "lprnet.onnx", "images", ["logits"])
         _check(network, images, staged / "lprnet.onnx", vocabulary.blank)
         weights = {name: value.contiguous() for name, value in network.state_dict().items()}
         save_file(weights, staged / "weights.safetensors")
@@ -82,31 +79,6 @@ def write_files(
             write_text(staged / "schema.json", json.dumps(schema.to_object(), ensure_ascii=False))
         source = schema.name if known else "schema.json"
         write_text(staged / "lprnet.toml", _description(schema, vocabulary, source))
-
-
-def _export(network: LPRNet, example: Tensor, path: Path) -> None:
-    """Write the ONNX file, batch free."""
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        # The exporter prints its progress; it is no part of our output.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            torch.onnx.export(
-                network,
-                (example.contiguous(),),
-                path,
-                input_names=["images"],
-                output_names=["logits"],
-                opset_version=OPSET,
-                dynamo=True,
-                dynamic_shapes=({0: "batch"},),
-                external_data=False,
-                verbose=False,
-            )
-    finally:
-        quiet.setLevel(level)
 
 
 def _check(network: LPRNet, images: Tensor, path: Path, blank: int) -> None:
