@@ -22,6 +22,7 @@ that others use meanwhile."""
 
 
 @pytest.mark.reliability
+@pytest.mark.usefixtures("small_heap")
 def test_steady_load(
     tiny_artifact: Path, network: TinyNetwork, full: bool, count: Count, engine: str
 ) -> None:

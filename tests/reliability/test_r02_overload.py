@@ -26,6 +26,7 @@ GROWTH_MB = 10.0
 
 
 @pytest.mark.reliability
+@pytest.mark.usefixtures("small_heap")
 @pytest.mark.parametrize("on_full", [way for way in ON_FULL if way != "block"])
 def test_overload(
     make_artifact: Callable[..., Path],

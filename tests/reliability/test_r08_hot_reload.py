@@ -27,7 +27,11 @@ from tests.reliability.conftest import Count
 from tests.reliability.swapping import Oracle, Traffic
 from tests.signing import KeyPair, make_keys
 
-pytestmark = [pytest.mark.reliability, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.reliability,
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("small_heap"),
+]
 
 RATE = 30.0
 ROOT = Path(__file__).parents[2]
