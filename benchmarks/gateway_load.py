@@ -12,7 +12,6 @@ looks at its status and at what the kernel says of its process, once a second. T
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from runtime.staging import check_free, new_folder
 from .arguments import OUTPUT, POSITIONAL
 from .command import run_command, say
 from .environment import environment
+from .processes import cpu_s, pss_mb
 from .report import markdown_table
 
 __all__ = ["GatewayLoadConfig", "main", "measure_gateway"]
@@ -163,15 +163,14 @@ def _look(
 
 def _sample(pid: int) -> _Sample:
     folder = Path("/proc") / str(pid)
-    words = (folder / "stat").read_text("ascii").rpartition(")")[2].split()
-    rollup = dict(
-        line.split(":", 1) for line in (folder / "smaps_rollup").read_text("ascii").splitlines()[1:]
-    )
+    memory_mb = pss_mb(pid)
+    if memory_mb is None:
+        raise EngineError(f"the memory of the gateway, process {pid}, cannot be read; did it end?")
     return _Sample(
         at_s=time.monotonic(),
-        cpu_s=(int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK"),
-        pss_mb=int(rollup["Pss"].split()[0]) / 1e3 * 1.024,
-        threads=int(words[17]),
+        cpu_s=cpu_s(pid),
+        pss_mb=memory_mb,
+        threads=len(list((folder / "task").iterdir())),
         files=len(list((folder / "fd").iterdir())),
     )
 

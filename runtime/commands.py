@@ -44,6 +44,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "benchmarks.latency": "measure and judge latency",
     "benchmarks.overhead": "what the reader adds to its engine",
     "benchmarks.gateway_load": "what a gateway costs on this machine",
+    "benchmarks.serving": "HTTP servers that read crops, compared",
     "benchmarks.track_voting": "what fusing the frames of a vehicle gains",
     "benchmarks.compare": "has NEW become slower or worse than OLD?",
     "benchmarks.report": "join results of commands and devices into one report",

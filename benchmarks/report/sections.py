@@ -46,6 +46,8 @@ _HEADINGS: Final[Mapping[str, str]] = {
     "benchmarks.overhead": "What the runtime adds to its engine",
     "benchmarks.roofline": "How close to the physical limit",
     "benchmarks.scaling": "How cost grows",
+    "benchmarks.serving": "HTTP servers compared",
+    "benchmarks.peers.benchmark_app": "Our timings beside OpenVINO's own tool",
     "benchmarks.self_check": "Can verdicts on this machine be trusted?",
     "train.evaluate": "Evaluation of a checkpoint",
 }

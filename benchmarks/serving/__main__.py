@@ -1,5 +1,8 @@
 """``python -m benchmarks.serving``."""
 
-from benchmarks.serving.cli import main
+from __future__ import annotations
 
-raise SystemExit(main())
+from .cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -27,6 +27,7 @@ from benchmarks.arguments import POSITIONAL
 from benchmarks.command import run_command, say
 from benchmarks.environment import environment
 from benchmarks.noise import Noise
+from benchmarks.processes import pss_mb
 from benchmarks.report import Report, Rows
 from benchmarks.scenarios import Latency, Speedup
 from benchmarks.unlabelled import unlabelled_rows
@@ -35,13 +36,17 @@ from runtime.manifest import Manifest
 from runtime.staging import check_free, new_folder
 
 from .loads import Closed, Open, closed_loop, open_loop
-from .process import pss_mb
 from .subject import Server, Subject, agreed
 
 __all__ = ["ServingConfig", "main", "measure_serving"]
 
 PROG: Final = "python -m benchmarks.serving"
 _MOST_CROPS: Final = 256
+_LEAD: Final = (
+    "Servers that run with the same artifact, asked by turns on kept connections; all answers are "
+    "checked. Ratios are of turns of the same round, in brackets 95 % intervals; CPU is what the "
+    "server's process took. Requests at random count from when they were to arrive."
+)
 _NOT_WATCHED: Final = Noise(None)
 """To this process the servers are others, so what others use says nothing."""
 
@@ -172,6 +177,7 @@ def _report(
             for name, size in memory.items()
         ]
     return Report(
+        lead=_LEAD,
         title=f"HTTP servers on {alike[0]} crops of {alike[1]} that all answer alike",
         tables=tables,
         data={

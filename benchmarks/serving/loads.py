@@ -13,13 +13,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.processes import cpu_s
 from benchmarks.rates import Rates, Way, Worker, interleaved_rates
 from benchmarks.scenarios import Speedup
 from benchmarks.scenarios.arrivals import poisson_arrivals
 from benchmarks.scenarios.open_loop import Fifo, serve
 
 from .connection import Connection, Reply
-from .process import cpu_s
 from .subject import Subject
 
 __all__ = ["Closed", "Open", "closed_loop", "open_loop"]

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from benchmarks.serving.process import cpu_s, pss_mb
+from benchmarks.processes import cpu_s, pss_mb
 from runtime.errors import ConfigError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and Linux clocks")
