@@ -17,10 +17,22 @@ import cv2
 from tests.artifacts import random_images
 from tests.engines import require
 
-__all__ = ["ROOT", "RunningGateway", "require_gateway", "write_pictures"]
+__all__ = ["ONE_CAMERA", "ROOT", "RunningGateway", "require_gateway", "write_pictures"]
 
 ROOT = Path(__file__).parents[1]
 _START_S = 60.0
+ONE_CAMERA = """
+[[camera]]
+name = "gate"
+url = "{pictures}"
+fps = 10
+loop = true
+[camera.reading]
+stable_frames = 1
+[camera.reading.tracks]
+presence = 0.0
+"""
+"""Of a gateway's configuration: a camera that shows ``{pictures}`` in turn."""
 
 
 def require_gateway() -> None:

@@ -16,28 +16,22 @@ import pytest
 from benchmarks import gateway_load
 from runtime.versions import Versions
 from tests.artifacts import TinyNetwork
-from tests.gateway import ROOT, RunningGateway, require_gateway, write_pictures
+from tests.gateway import ONE_CAMERA, ROOT, RunningGateway, require_gateway, write_pictures
 
-CONFIG = """
+CONFIG = (
+    """
 [model]
 {model}
-
-[[camera]]
-name = "gate"
-url = "{pictures}"
-fps = 10
-loop = true
-[camera.reading]
-stable_frames = 1
-[camera.reading.tracks]
-presence = 0.0
-
+"""
+    + ONE_CAMERA
+    + """
 [[json_lines]]
 path = "events.jsonl"
 
 [serve]
 port = 0
 """
+)
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ import pytest
 from tests.artifacts import TinyNetwork, write_artifact
 from tests.cameras import encode, moving_picture
 from tests.engines import require
-from tests.gateway import ROOT, RunningGateway, require_gateway, write_pictures
+from tests.gateway import ONE_CAMERA, ROOT, RunningGateway, require_gateway, write_pictures
 from tests.reliability.conftest import Count
 from tests.reliability.test_r11_resource_loss import lines_of, until
 
@@ -37,20 +37,13 @@ pytestmark = pytest.mark.reliability
 
 _SPARE_BYTES = 20_000_000
 _AT_ONCE = 12
-CONFIG = """
+CONFIG = (
+    """
 [model]
 artifact = "{artifact}"
-
-[[camera]]
-name = "gate"
-url = "{pictures}"
-fps = 10
-loop = true
-[camera.reading]
-stable_frames = 1
-[camera.reading.tracks]
-presence = 0.0
-
+"""
+    + ONE_CAMERA
+    + """
 [[json_lines]]
 path = "{events}"
 
@@ -58,6 +51,7 @@ path = "{events}"
 port = 0
 max_picture_mpx = 60
 """
+)
 
 
 def config_in(folder: Path, events: str = "events.jsonl") -> Path:
