@@ -24,8 +24,8 @@ from .assessment import Assessment, Difference, assess, difference
 from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for
 from .command import run_command, say
 from .environment import device, environment
-from .evaluation_examples import flip_examples
-from .evaluation_report import (
+from .evaluation.examples import flip_examples
+from .evaluation.report import (
     PAGE,
     Evaluated,
     check_report_packages,

@@ -28,7 +28,7 @@ from runtime.errors import DataError
 from runtime.preprocess import InputSpec, fit
 from runtime.schema import Schema
 
-from .label_encoding import (
+from .crops.label_encoding import (
     NOT_GIVEN,
     Form,
     encoder,
@@ -37,14 +37,14 @@ from .label_encoding import (
     split_labels,
     written,
 )
-from .lists import list_rows, tree_rows
-from .pictures import Pictures, for_each, read_image
-from .rows import Rows
-from .shards import shard_rows, shards_of
-from .spelling import encode_reading
-from .tables import find_header, table_rows
-from .targets import Targets, empty_targets
-from .texts import Texts
+from .crops.lists import list_rows, tree_rows
+from .crops.pictures import Pictures, for_each, read_image
+from .crops.rows import Rows
+from .crops.shards import shard_rows, shards_of
+from .crops.spelling import encode_reading
+from .crops.tables import find_header, table_rows
+from .crops.targets import Targets, empty_targets
+from .crops.texts import Texts
 
 __all__ = [
     "LIST_FILE",

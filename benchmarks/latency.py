@@ -29,6 +29,7 @@ from runtime.staging import check_free, new_folder
 from .arguments import POSITIONAL, artifact_names
 from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for, read_load
 from .command import run_command, say
+from .crops.unlabelled import unlabelled_rows
 from .environment import device, environment
 from .figures import check_matplotlib, draw_latencies, draw_timeline
 from .noise import quietest
@@ -44,7 +45,6 @@ from .speed import (
     scenarios_for,
     speedup_measurement,
 )
-from .unlabelled import unlabelled_rows
 
 __all__ = ["LatencyConfig", "main", "measure_latency"]
 

@@ -32,13 +32,13 @@ from .arguments import POSITIONAL
 from .bare import bare_engine, bare_loop, bare_pool, bare_resize, engine_alone
 from .cold_start import ColdStarts, cold_starts
 from .command import run_command, say
+from .crops.unlabelled import unlabelled_rows
 from .environment import environment
 from .peers.model_api import ASYNC, SYNC, async_loop, open_adapter, sync_engine
 from .rates import Rates, Way, interleaved_rates
 from .reading import Known, Lists, Reads, Submits
 from .report import Report, Rows
 from .speed.footprint import ColdStartFinding
-from .unlabelled import unlabelled_rows
 
 __all__ = ["OverheadConfig", "main", "measure_overhead"]
 

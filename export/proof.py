@@ -15,8 +15,8 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.crops.targets import Targets
 from benchmarks.operating_point import fit_operating_point
-from benchmarks.targets import Targets
 from runtime.arrays import Images, Logits
 from runtime.errors import ParityError
 from runtime.golden import check_golden, write_golden

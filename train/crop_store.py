@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.crops.pictures import Pictures, for_each
+from benchmarks.crops.unlabelled import unlabelled_rows
 from benchmarks.labelled import LabelledCrops, check_rows, scan_rows
-from benchmarks.pictures import Pictures, for_each
-from benchmarks.unlabelled import unlabelled_rows
 from runtime.arrays import Image, Images
 from runtime.preprocess import InputSpec, fit
 from runtime.schema import Schema

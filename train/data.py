@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.command import say
+from benchmarks.crops.pictures import Pictures
+from benchmarks.crops.texts import Texts
 from benchmarks.labelled import LabelledCrops, Targets
-from benchmarks.pictures import Pictures
-from benchmarks.texts import Texts
 from runtime.arrays import Images
 from runtime.errors import ConfigError, DataError
 from runtime.preprocess import InputSpec
@@ -119,8 +119,8 @@ def load_crops(
         sources: Lists, tables, trees or tar shards (``benchmarks.labelled``).
         schema: What their labels must fit.
         spec: Size to bring the crops to.
-        unlabelled: Lists or folders of pictures without labels (``benchmarks.unlabelled``); all
-            their labels are missing. An epoch shows them once.
+        unlabelled: Lists or folders of pictures without labels (``benchmarks.crops.unlabelled``);
+            all their labels are missing. An epoch shows them once.
         repeats: How often an epoch shows each source's samples; once where not given.
         skip_bad: Leave bad rows out, told on stderr, instead of failing.
         cache_mb: Memory for crops, MiB; those beyond it are decoded whenever they are needed.

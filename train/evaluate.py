@@ -17,7 +17,7 @@ from torch import nn
 from benchmarks.assessment import Assessment, assess
 from benchmarks.command import run_command, say
 from benchmarks.environment import environment
-from benchmarks.evaluation_report import (
+from benchmarks.evaluation.report import (
     PAGE,
     Evaluated,
     check_report_packages,

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.crops.pictures import Pictures
 from benchmarks.labelled import scan_rows
-from benchmarks.pictures import Pictures
 from runtime.errors import DataError
 from runtime.schema import Schema
 

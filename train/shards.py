@@ -19,10 +19,10 @@ import cv2
 import tyro
 
 from benchmarks.command import run_command, say
-from benchmarks.label_encoding import Form, encoder, named_fields
+from benchmarks.crops.label_encoding import Form, encoder, named_fields
+from benchmarks.crops.pictures import Pictures
+from benchmarks.crops.rows import Rows
 from benchmarks.labelled import bad_rows_error, scan_rows
-from benchmarks.pictures import Pictures
-from benchmarks.rows import Rows
 from runtime.errors import ConfigError, DataError
 from runtime.schema import Schema
 from runtime.staging import check_free, new_folder

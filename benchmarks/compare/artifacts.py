@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.assessment import Difference, assess, difference
 from benchmarks.budget import Limit
-from benchmarks.evaluation_examples import flip_examples
+from benchmarks.evaluation.examples import flip_examples
 from benchmarks.labelled import LabelledCrops
 from benchmarks.scenarios import Turns
 from benchmarks.scoring import open_engine, score_crops

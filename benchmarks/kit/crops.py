@@ -10,12 +10,12 @@ from typing import Final
 
 import cv2
 
-from benchmarks.label_encoding import Form, encoder, named_fields
+from benchmarks.crops.label_encoding import Form, encoder, named_fields
+from benchmarks.crops.pictures import Pictures
+from benchmarks.crops.rows import Rows
+from benchmarks.crops.targets import Encoded
+from benchmarks.crops.unlabelled import unlabelled_rows
 from benchmarks.labelled import bad_rows_error, scan_rows
-from benchmarks.pictures import Pictures
-from benchmarks.rows import Rows
-from benchmarks.targets import Encoded
-from benchmarks.unlabelled import unlabelled_rows
 from runtime.errors import DataError
 from runtime.schema import Schema
 

@@ -25,12 +25,12 @@ import numpy as np
 
 from benchmarks.arguments import POSITIONAL
 from benchmarks.command import run_command, say
+from benchmarks.crops.unlabelled import unlabelled_rows
 from benchmarks.environment import environment
 from benchmarks.noise import Noise
 from benchmarks.processes import pss_mb
 from benchmarks.report import Report, Rows
 from benchmarks.scenarios import Latency, Speedup
-from benchmarks.unlabelled import unlabelled_rows
 from runtime.errors import ConfigError
 from runtime.manifest import Manifest
 from runtime.staging import check_free, new_folder

@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.targets import Targets, empty_targets
+from benchmarks.crops.targets import Targets, empty_targets
 from export.parity import GateConfig
 from export.proof import Crops
 from runtime.arrays import Images, Logits

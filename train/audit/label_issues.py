@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.command import missing_extra
-from benchmarks.label_encoding import written
+from benchmarks.crops.label_encoding import written
 from benchmarks.labelled import Targets
 from runtime.arrays import Bools, Logits
 from runtime.errors import MissingExtraError

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.crops.pictures import Pictures
 from benchmarks.labelled import LabelledCrops
-from benchmarks.pictures import Pictures
 from runtime.errors import DataError
 
 from .label_issues import Suspect

@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.crops.pictures import Pictures
+from benchmarks.crops.texts import Texts
 from benchmarks.labelled import LabelledCrops, Targets, check_rows, scan_rows
-from benchmarks.pictures import Pictures
-from benchmarks.texts import Texts
 from runtime.arrays import Bools, Image
 from runtime.schema import Schema
 from train.progress import progress

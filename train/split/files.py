@@ -11,10 +11,10 @@ from typing import TextIO
 
 import numpy as np
 
+from benchmarks.crops.pictures import Pictures
+from benchmarks.crops.shards import shards_of
+from benchmarks.crops.tables import Header, find_header, written_cells
 from benchmarks.labelled import list_file
-from benchmarks.pictures import Pictures
-from benchmarks.shards import shards_of
-from benchmarks.tables import Header, find_header, written_cells
 from runtime.errors import DataError
 from train.audit.lists import unlistable, write_list
 from train.audit.survey import Survey

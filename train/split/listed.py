@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.crops.pictures import Pictures
+from benchmarks.crops.tables import find_header
 from benchmarks.labelled import list_file, scan_rows
-from benchmarks.pictures import Pictures
-from benchmarks.tables import find_header
 from runtime.errors import DataError
 from runtime.schema import Schema
 from train.overlap import picture_places

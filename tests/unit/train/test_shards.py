@@ -13,9 +13,9 @@ import pytest
 from benchmarks.labelled import read_labelled
 from runtime.schema import Schema
 from tests.slimming import SCHEMA
-from tests.unit.benchmarks.test_lists import ANIMALS, CODES
-from tests.unit.benchmarks.test_lists import write as write_numbers
-from tests.unit.benchmarks.test_shards import numbered
+from tests.unit.benchmarks.crops.test_lists import ANIMALS, CODES
+from tests.unit.benchmarks.crops.test_lists import write as write_numbers
+from tests.unit.benchmarks.crops.test_shards import numbered
 from train.shards import main
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.crops.unlabelled import unlabelled_rows
 from benchmarks.kit.contents import INDEX, NAME, Settings, read_contents
 from benchmarks.kit.crops import LABELS, PICTURES, pack_crops
 from benchmarks.kit.packing import Parts, pack, write_tar
 from benchmarks.labelled import read_labelled
 from benchmarks.scoring import open_engine
-from benchmarks.unlabelled import unlabelled_rows
 from runtime.errors import ConfigError, DataError, IntegrityError
 from runtime.file_records import FileRecord
 from runtime.schema import Head, HeadKind, Schema

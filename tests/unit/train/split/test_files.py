@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.crops.pictures import Pictures
 from benchmarks.labelled import read_labelled
-from benchmarks.pictures import Pictures
 from runtime.errors import DataError
 from tests.unit.train.audit.crops import SCHEMA, scene, write_list
 from train.audit.survey import Survey, take_survey

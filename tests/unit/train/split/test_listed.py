@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.crops.pictures import Pictures
 from benchmarks.labelled import scan_rows
-from benchmarks.pictures import Pictures
 from runtime.errors import DataError
 from runtime.schema import Head, HeadKind, Schema
 from tests.unit.train.audit.crops import SCHEMA

@@ -11,12 +11,11 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.assessment import Assessment
+from benchmarks.crops.targets import Targets
+from benchmarks.page import Gallery, Position, Thumbnail, thumbnail
 from runtime.arrays import Bools, Image
 from runtime.schema import Head, HeadKind, Reading
-
-from .assessment import Assessment
-from .page import Gallery, Position, Thumbnail, thumbnail
-from .targets import Targets
 
 __all__ = [
     "UNKNOWN",

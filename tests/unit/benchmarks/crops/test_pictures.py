@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.crops.pictures import Pictures, for_each
 from benchmarks.labelled import read_labelled
-from benchmarks.pictures import Pictures, for_each
 from benchmarks.scoring import check_apart
 from runtime.errors import DataError
+from tests.unit.benchmarks.crops.test_lists import ANIMALS
+from tests.unit.benchmarks.crops.test_lists import write as write_numbers
+from tests.unit.benchmarks.crops.test_shards import numbered
 from tests.unit.benchmarks.test_labelled import COLOURS, write_list
-from tests.unit.benchmarks.test_lists import ANIMALS
-from tests.unit.benchmarks.test_lists import write as write_numbers
-from tests.unit.benchmarks.test_shards import numbered
 
 
 def test_pictures_of_all_kinds_are_joined(tmp_path: Path) -> None:

@@ -8,15 +8,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.assessment import Assessment
+from benchmarks.crops.targets import Targets
+from benchmarks.intervals import Share
+from benchmarks.metrics import ChoiceMetrics, HeadMetrics, LabelsMetrics
+from benchmarks.page import Cell, Matrix
+from benchmarks.report import Rows
 from runtime.arrays import Bools
 from runtime.schema import Head, HeadKind
-
-from .assessment import Assessment
-from .intervals import Share
-from .metrics import ChoiceMetrics, HeadMetrics, LabelsMetrics
-from .page import Cell, Matrix
-from .report import Rows
-from .targets import Targets
 
 __all__ = ["confusion_matrix", "confusion_rows", "head_rows", "label_rows"]
 

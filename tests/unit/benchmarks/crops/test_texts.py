@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.texts import Texts
+from benchmarks.crops.texts import Texts
 
 ANY = st.lists(st.text(max_size=6), max_size=8)
 

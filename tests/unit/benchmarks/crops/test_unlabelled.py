@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.crops.unlabelled import unlabelled_rows
 from benchmarks.labelled import check_rows
-from benchmarks.unlabelled import unlabelled_rows
 from runtime.errors import DataError
 from tests.slimming import SCHEMA, write_lamps
 

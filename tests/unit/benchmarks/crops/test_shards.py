@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.crops.shards import expand_braces, shards_of
 from benchmarks.labelled import label_columns, read_labelled
-from benchmarks.shards import expand_braces, shards_of
 from runtime.errors import DataError
 from runtime.preprocess import InputSpec
 from runtime.schema import Head, HeadKind, Schema

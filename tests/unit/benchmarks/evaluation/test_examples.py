@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks import evaluation_examples
 from benchmarks.assessment import Assessment, assess, difference
-from benchmarks.evaluation_examples import described, flip_examples
+from benchmarks.evaluation import examples
+from benchmarks.evaluation.examples import described, flip_examples
 from benchmarks.report import to_json
 from runtime.scores import OperatingPoint
 from tests.unit.benchmarks.cases import GARMENTS, PLATES, logits_of, targets_of
-from tests.unit.benchmarks.test_evaluation_report import FakeCrops
+from tests.unit.benchmarks.evaluation.test_report import FakeCrops
 
 TRUTH = {"one": [1, 1, 1, 2], "two": [1, 1, 2, 2], "rows": [-1, 0, 0, 1]}
 BEFORE = {"one": [1, 2, 1, 1], "two": [1, 1, 2, 2], "rows": [0, 0, 1, 1]}
@@ -27,7 +27,7 @@ def plates(answers: dict[str, list[int]]) -> Assessment:
 
 
 def test_flips_tell_what_changed_and_to_what_effect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation_examples, "SHOWN", 2)
+    monkeypatch.setattr(examples, "SHOWN", 2)
     before, after = plates(BEFORE), plates(AFTER)
     where = difference(before, after).flips.where.tolist()
     assert where == [0, 1, 3]

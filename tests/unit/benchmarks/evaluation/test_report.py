@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks.assessment import Assessment, assess
-from benchmarks.evaluation_gallery import aligned, confident_mistakes, gallery, least_likely
-from benchmarks.evaluation_report import Evaluated, mistakes, write_evaluation
-from benchmarks.evaluation_tables import (
+from benchmarks.evaluation.gallery import aligned, confident_mistakes, gallery, least_likely
+from benchmarks.evaluation.report import Evaluated, mistakes, write_evaluation
+from benchmarks.evaluation.tables import (
     confusion_matrix,
     confusion_rows,
     head_rows,

@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.assessment import Assessment
+from benchmarks.crops.targets import Targets
+from benchmarks.figures import check_matplotlib, draw_reliability, draw_risk_coverage
+from benchmarks.metrics import ChoiceMetrics
+from benchmarks.page import Block, Paragraph, Picture, Section, Table, check_jinja, page
+from benchmarks.report import Report
 from runtime.staging import write_text
 
-from .assessment import Assessment
-from .evaluation_examples import SHOWN, described
-from .evaluation_gallery import Crops, confident_mistakes, gallery, least_likely
-from .evaluation_tables import confusion_matrix, confusion_rows, head_rows, label_rows
-from .figures import check_matplotlib, draw_reliability, draw_risk_coverage
-from .metrics import ChoiceMetrics
-from .page import Block, Paragraph, Picture, Section, Table, check_jinja, page
-from .report import Report
-from .targets import Targets
+from .examples import SHOWN, described
+from .gallery import Crops, confident_mistakes, gallery, least_likely
+from .tables import confusion_matrix, confusion_rows, head_rows, label_rows
 
 __all__ = ["PAGE", "Evaluated", "check_report_packages", "mistakes", "write_evaluation"]
 

@@ -10,10 +10,11 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from .assessment import Assessment
-from .evaluation_gallery import UNKNOWN, Crops, answers
-from .page import thumbnail
-from .targets import Targets
+from benchmarks.assessment import Assessment
+from benchmarks.crops.targets import Targets
+from benchmarks.page import thumbnail
+
+from .gallery import UNKNOWN, Crops, answers
 
 __all__ = ["described", "flip_examples"]
 

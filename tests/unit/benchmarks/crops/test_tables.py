@@ -9,8 +9,8 @@ import pytest
 from benchmarks.labelled import label_columns, read_labelled
 from runtime.errors import DataError
 from runtime.schema import Head, HeadKind, Reading, Schema
+from tests.unit.benchmarks.crops.test_lists import CODES
 from tests.unit.benchmarks.test_labelled import COLOURS, TAGS, failure, picture
-from tests.unit.benchmarks.test_lists import CODES
 
 MIXED = Schema(
     name="mixed",
