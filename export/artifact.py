@@ -32,7 +32,7 @@ from .exporter import EngineWriter, ExportConfig, Exporter, ExportSource
 from .fixed_batch import fix_batch
 from .gate_report import write_gate_report
 from .parity import Parity
-from .probe import check_probe, make_probe
+from .probe import check_probe, make_probe, tells_in_8_bits
 from .proof import prove
 
 __all__ = [
@@ -152,15 +152,17 @@ def _of_batch(batch: int | None, graph: Path, scratch: Path) -> Path:
 def _check_outputs(source: ExportSource, exporter: Exporter) -> None:
     """Fail unless the exporter, given a probe network, builds an engine with the right outputs.
 
-    A probe is float: INT8 decisions belong to the layers of one network, and no output to them.
+    The probe is of the same precision, except for INT8 with more labels than 8 bits tell apart.
 
     Raises:
         ParityError: outputs are mixed up.
     """
     checkpoint = source.checkpoint
     schema, spec = checkpoint.schema, checkpoint.input
-    made = make_probe(schema, spec, checkpoint.network.pool)
-    precision = source.precision if source.precision != "int8" else exporter.precisions[0]
+    precision = source.precision
+    if precision == "int8" and not tells_in_8_bits(schema):
+        precision = exporter.precisions[0]
+    made = make_probe(schema, spec, checkpoint.network.pool, int8=precision == "int8")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "probe"
         folder.mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.engine_imports import import_openvino
-from train.requantise import adapt_to
+from train.int8.requantise import adapt_to
 
 from .artifact import Exporter, ExportSource, run_export
 

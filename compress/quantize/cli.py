@@ -28,6 +28,7 @@ from runtime.scores import OperatingPoint
 from runtime.staging import check_free
 from train.checkpoint import OWN_FILE, QUANTISED_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from train.data import CropSet, load_crops
+from train.int8.placement import weighted_nodes
 from train.lineage import lineage_entry, step_name
 from train.network import Network
 from train.readiness import Target, require_ready
@@ -40,7 +41,6 @@ from .drops import allowed_drops, divergence, drop_rows, measure_drops
 from .harm import Outcome, fit_budget
 from .int8_speed import Speed, compare_speed, score_on
 from .own_decisions import decide_for_openvino
-from .placement import weighted_nodes
 from .qat import Tuned, train_quantised
 
 __all__ = ["QuantizeConfig", "main", "quantize"]

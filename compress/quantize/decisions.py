@@ -23,11 +23,10 @@ from runtime.session import Session, SessionOptions
 from runtime.session_onnx import OnnxSession
 from train.data import CropSet
 from train.graph import write_graph
+from train.int8.placement import Layer, find_layers
+from train.int8.qdq import place
+from train.int8.ranges import activation_steps
 from train.network import Network
-
-from .placement import Layer, find_layers
-from .qdq import place
-from .ranges import activation_steps
 
 __all__ = ["Decisions", "score_session"]
 

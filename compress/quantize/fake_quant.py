@@ -19,10 +19,9 @@ from torch import Tensor, fx, nn
 
 from runtime.errors import EngineError
 from runtime.preprocess import InputSpec
+from train.int8.placement import STEPS, Layer
 from train.network import Network
 from train.node_names import layer_of_weight
-
-from .placement import STEPS, Layer
 
 __all__ = ["FakeQuantised", "StepQuantiser", "WeightQuantiser"]
 

@@ -19,7 +19,7 @@ from runtime.schema import Schema
 from runtime.session import Session
 from train.data import CropSet
 from train.engines import open_graph_file
-from train.requantise import adapt_to
+from train.int8.requantise import adapt_to
 
 from .decisions import score_session
 

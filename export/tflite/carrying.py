@@ -25,9 +25,9 @@ from runtime.errors import EngineError
 from runtime.schema import INPUT_NAME
 from train.checkpoint import Checkpoint
 from train.graph import write_graph
+from train.int8.requantise import adapt_to
 from train.network import Network
 from train.node_names import LAYER_KINDS
-from train.requantise import adapt_to
 
 from .flatfile import FlatFile, Operator
 from .running import tensor_values

@@ -83,7 +83,7 @@ def write_tflite(source: ExportSource, folder: Path) -> Mapping[str, str]:
     elif source.precision == "int8":
         import onnx
 
-        decided = read_decisions(onnx.load(checkpoint.graph))
+        decided = read_decisions(onnx.load(source.graph))
         carried = carry(graph, decided, source.network, checkpoint)
         if integer:
             content = to_integer(graph, carried, _calibration(source, config), config.io)

@@ -287,6 +287,33 @@ def test_an_engine_with_corrupted_weights_is_not_exported(
     assert not list(tmp_path.iterdir())
 
 
+def test_outputs_that_only_int8_mixes_up_are_found(
+    lamps_checkpoint: Path,
+    lamps_int8: Path,
+    lamps: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def swapping(graph: Path, folder: Path) -> Mapping[str, str]:
+        passport = write(graph, folder)
+        model = onnx.load(folder / "model.onnx")
+        if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+            (bias,) = (e for e in model.graph.initializer if e.name.endswith("fused.bias"))
+            right = numpy_helper.to_array(bias)
+            bias.CopyFrom(numpy_helper.from_array(right[[0, 1, 2, 4, 3]], bias.name))
+            onnx.save(model, folder / "model.onnx")
+        return passport
+
+    write = export.onnx.write_onnx
+    monkeypatch.setattr(export.onnx, "write_onnx", swapping)
+    assert export.onnx.main(arguments(lamps_checkpoint, lamps, tmp_path / "float")) == 0
+    assert export.onnx.main(arguments(lamps_int8, lamps, tmp_path / "int8")) == 1
+    told = capsys.readouterr().err
+    assert "error: the engine's output 'side' is not this head" in told
+    assert [path.name for path in tmp_path.iterdir()] == ["float"]
+
+
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
 def test_without_the_engine_it_says_what_to_install(
     engine: str,

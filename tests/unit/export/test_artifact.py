@@ -93,7 +93,7 @@ def export_it(
         monkeypatch.setattr(export.artifact, "open_session", lambda *_: ProbeSession())
         monkeypatch.setattr(export.artifact, "write_graph", write_graph)
         probe = Probe(load_checkpoint(lamps_checkpoint).build(), b"graph")
-        monkeypatch.setattr(export.artifact, "make_probe", lambda *_: probe)
+        monkeypatch.setattr(export.artifact, "make_probe", lambda *_, **__: probe)
         settings = {
             "checkpoint": lamps_checkpoint,
             "validation": (lamps / "val",),

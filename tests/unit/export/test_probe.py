@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from export.probe import check_probe, make_probe, probe_logits
+from export.probe import check_probe, make_probe, probe_logits, tells_in_8_bits
 from runtime.arrays import Images, Logits
 from runtime.errors import ParityError
 from runtime.schema import Head, HeadKind, Schema
@@ -46,13 +46,34 @@ def test_patterns_differ_at_every_label_and_are_exact_in_bfloat16(schema: Schema
         assert not (values.view(np.uint32) & 0xFFFF).any()
 
 
+@pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("pool", ["columns", "attention", "global"])
-def test_the_deployed_graph_of_a_probe_answers_its_patterns(tmp_path: Path, pool: str) -> None:
-    probe = make_probe(TWINS, SPEC, pool)
-    assert make_probe(TWINS, SPEC, pool) is probe
+def test_the_deployed_graph_of_a_probe_answers_its_patterns(
+    tmp_path: Path, pool: str, int8: bool
+) -> None:
+    probe = make_probe(TWINS, SPEC, pool, int8=int8)
+    assert make_probe(TWINS, SPEC, pool, int8=int8) is probe
+    assert (b"QuantizeLinear" in probe.graph) == int8
     (tmp_path / "probe.onnx").write_bytes(probe.graph)
     session = OnnxSession(tmp_path / "probe.onnx", TWINS, SPEC, SessionOptions())
     check_probe(session, TWINS, SPEC)
+
+
+@given(schemas())
+def test_8_bit_outputs_leave_patterns_apart_where_it_is_said(schema: Schema) -> None:
+    patterns = probe_logits(schema)
+    if not tells_in_8_bits(schema):
+        return
+    for values in patterns.values():
+        step = np.abs(values).max() / 127
+        rounded = np.round(values / step) * step if step else values
+        assert np.abs(rounded - values).max() <= 0.25
+
+
+def test_many_labels_need_more_than_8_bits() -> None:
+    many = Head(name="word", kind=HeadKind.CHOICE, labels=tuple(map(str, range(128))))
+    assert tells_in_8_bits(TWINS)
+    assert not tells_in_8_bits(Schema(name="words", heads=(many,)))
 
 
 class Mixed:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from compress.quantize.decisions import Decisions
 from compress.quantize.fake_quant import FakeQuantised, StepQuantiser, WeightQuantiser
 from compress.quantize.folding import fold_norms, unfold_norms
-from compress.quantize.placement import Layer
 from runtime.arrays import Logits
 from runtime.errors import EngineError, ParityError
 from tests.slimming import SCHEMA, SPEC, random_crops
+from train.int8.placement import Layer
 from train.network import Network, NetworkConfig, build
 from train.scoring import score
 

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from torch import nn
 
-from compress.quantize.placement import STEPS, Layer, find_layers
-from compress.quantize.qdq import place, weight_steps
-from compress.quantize.ranges import activation_steps
 from runtime.errors import EngineError
 from tests.slimming import SCHEMA, SPEC, random_crops
 from train.graph import write_graph
+from train.int8.placement import STEPS, Layer, find_layers
+from train.int8.qdq import place, weight_steps
+from train.int8.ranges import activation_steps
+from train.int8.requantise import OUTPUT_STEP
 from train.network import NetworkConfig, build
-from train.requantise import OUTPUT_STEP
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

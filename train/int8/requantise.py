@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .graph import replace_constants
+from train.graph import replace_constants
 
 __all__ = ["OUTPUT_STEP", "adapt_to", "quantise_outputs", "quantiser_pair", "unsigned_after_relu"]
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from runtime.errors import EngineError
 from train.graph import replace_constants
-from train.requantise import OUTPUT_STEP, quantiser_pair
+from train.int8.requantise import OUTPUT_STEP, quantiser_pair
 
 from .placement import PASSING, STEPS, GraphWays, Layer
 

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.slimming import SPEC
 from train.checkpoint import load_checkpoint
 from train.data import load_crops
-from train.requantise import OUTPUT_STEP, adapt_to, quantise_outputs, unsigned_after_relu
+from train.int8.requantise import OUTPUT_STEP, adapt_to, quantise_outputs, unsigned_after_relu
 
 Array = npt.NDArray[np.float32]
 
