@@ -18,7 +18,7 @@ from .preprocess import InputSpec
 from .schema import Schema
 from .session import SessionOptions
 
-__all__ = ["OpenVinoSession", "host_facts"]
+__all__ = ["OpenVinoSession", "host_facts", "precision_hint"]
 
 _ERRORS: Final = (RuntimeError, ValueError, TypeError)
 """What OpenVINO's Python bindings raise."""
@@ -78,7 +78,7 @@ class OpenVinoSession:
         self._settings = {
             "PERFORMANCE_HINT": _HINTS[options.hint],
             "INFERENCE_NUM_THREADS": options.threads,
-            "INFERENCE_PRECISION_HINT": _hint(precision),
+            "INFERENCE_PRECISION_HINT": precision_hint(precision),
         }
         if options.cache_dir is not None:
             self._settings["CACHE_DIR"] = str(options.cache_dir)
@@ -189,8 +189,8 @@ def _version(openvino: Any) -> str:
     return str(openvino.__version__).split("-")[0]
 
 
-def _hint(precision: str) -> str:
-    """Return the type that float layers may be computed in.
+def precision_hint(precision: str) -> str:
+    """Return the type that float layers may be computed in, of an artifact of ``precision``.
 
     By default a CPU with AMX or AVX512-BF16 rounds a float32 graph to bfloat16, and so it does when
     asked for float16 without having it.

@@ -33,13 +33,12 @@ from benchmarks.speed.subject import open_subject
 from runtime.errors import ConfigError, EngineError
 from runtime.manifest import Manifest
 from runtime.schema import INPUT_NAME
+from runtime.session_openvino import precision_hint
 from runtime.staging import check_free, new_folder
 
 __all__ = ["BenchmarkAppConfig", "VendorTimes", "main", "measure_with_vendor", "parse_times"]
 
 PROG: Final = "python -m benchmarks.peers.benchmark_app"
-_HINTS: Final[Mapping[str, str]] = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
-"""An artifact's precision to what its session sets; fp16 depends on the CPU and is left out."""
 # The tool's own module, so that it runs where its script is not on the path.
 _CHILD: Final = """
 from runtime.engine_imports import forbid_telemetry
@@ -123,7 +122,7 @@ def run_vendor(path: Path, manifest: Manifest, config: BenchmarkAppConfig) -> Ve
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": str(config.threads),
-        "INFERENCE_PRECISION_HINT": _HINTS[manifest.precision],
+        "INFERENCE_PRECISION_HINT": precision_hint(manifest.precision),
     }
     with tempfile.TemporaryDirectory() as folder:
         # As options, threads exclude a hint; in a file they do not.
@@ -161,10 +160,10 @@ def measure_with_vendor(config: BenchmarkAppConfig) -> int:
     if config.output is not None:
         check_free(config.output, overwrite=config.overwrite)
     manifest = Manifest.load(config.artifact)
-    if manifest.engine != "openvino" or manifest.precision not in _HINTS:
+    if manifest.engine != "openvino":
         raise ConfigError(
-            f"{config.artifact} is for {manifest.engine}, {manifest.precision}; benchmark_app is "
-            f"compared on OpenVINO artifacts in {', '.join(_HINTS)}"
+            f"{config.artifact} is for {manifest.engine}; benchmark_app is compared on OpenVINO "
+            "artifacts, made by `python -m export.openvino`"
         )
     path = config.artifact / manifest.engine_file
     say(f"{config.rounds} rounds of 2 x {config.seconds} s and the tool's start")

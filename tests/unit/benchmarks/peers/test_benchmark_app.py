@@ -102,15 +102,9 @@ def test_a_tool_that_fails_is_told(artifact: Path, tmp_path: Path) -> None:
         benchmark_app.run_vendor(tmp_path / "absent.xml", manifest, config)
 
 
-@pytest.mark.parametrize(
-    ("engine", "precision", "told"),
-    [("onnx", "fp32", "is for onnx, fp32"), ("openvino", "fp16", "is for openvino, fp16")],
-)
-def test_what_cannot_be_compared(
-    engine: str, precision: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    require(engine.replace("onnx", "onnxruntime"))
-    write_artifact(tmp_path / "a", TinyNetwork(), engine=engine, precision=precision)
+def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    require("onnxruntime")
+    write_artifact(tmp_path / "a", TinyNetwork(), engine="onnx", precision="fp32")
     assert main([str(tmp_path / "a")]) == 1
-    assert told in capsys.readouterr().err
+    assert "is for onnx" in capsys.readouterr().err
     assert main([str(tmp_path / "a"), "--rounds", "0"]) == 1
