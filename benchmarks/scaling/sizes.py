@@ -20,6 +20,7 @@ from benchmarks.scoring import load_manifest
 from runtime.engine_imports import openvino_core
 from runtime.errors import EngineUnavailableError
 from runtime.manifest import Manifest
+from runtime.session_openvino import precision_hint
 
 from .points import Point
 
@@ -27,7 +28,9 @@ __all__ = ["measure_sizes"]
 
 _READABLE: Final = frozenset({".xml", ".onnx"})
 _BARE: Final = "a bare model is measured at its own size"
-_FIXED: Final = "the graph fixes its size inside"
+_FIXED: Final = (
+    "the graph fixes its size inside; `python -m train.backbones --imgsz H W` times new networks"
+)
 
 
 def measure_sizes(
@@ -83,7 +86,7 @@ def _request(path: Path, manifest: Manifest, size: tuple[int, int], threads: int
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
-        "INFERENCE_PRECISION_HINT": "bf16" if manifest.precision == "bf16" else "f32",
+        "INFERENCE_PRECISION_HINT": precision_hint(manifest.precision),
     }
     try:
         model = core.read_model(path)
