@@ -26,7 +26,7 @@ from runtime.session import SessionOptions
 
 from .description import ENGINES_BY_SUFFIX
 from .drafting import draft
-from .graphs import open_graph
+from .graph_opening import open_graph
 from .opening import open_foreign
 
 __all__ = ["ForeignConfig", "describe", "main"]

@@ -16,7 +16,7 @@ from runtime.preprocess import InputSpec
 from runtime.schema import Schema, load_schema
 from runtime.strict import StrictObject
 
-from .graphs import ENGINES
+from .graph_opening import ENGINES
 from .outputs import OutputDescription, check_known, parse_outputs
 
 __all__ = [

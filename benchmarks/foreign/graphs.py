@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from runtime.errors import EngineError
-from runtime.session import SessionOptions
-
-__all__ = ["ENGINES", "Array", "Graph", "Tensor", "open_graph"]
+__all__ = ["Array", "Graph", "Tensor", "fixed_batch", "numpy_name"]
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -70,74 +66,6 @@ def fixed_batch(shape: Sequence[int | None]) -> tuple[int, int] | None:
     """Return the one batch size of an input's shape as a range; None where it is free."""
     first = shape[0] if shape else None
     return None if first is None else (first, first)
-
-
-def _onnx(path: Path, options: SessionOptions) -> Graph:
-    from .graph_onnx import OnnxGraph
-
-    return OnnxGraph(path, options)
-
-
-def _openvino(path: Path, options: SessionOptions) -> Graph:
-    from .graph_openvino import OpenVinoGraph
-
-    return OpenVinoGraph(path, options)
-
-
-def _tflite(path: Path, options: SessionOptions) -> Graph:
-    from .graph_tflite import TfliteGraph
-
-    return TfliteGraph(path, options)
-
-
-def _trt(path: Path, _: SessionOptions, engine: str = "trt") -> Graph:
-    from .graph_trt import TrtGraph
-
-    return TrtGraph(path, engine=engine)
-
-
-def _torch(path: Path, options: SessionOptions, *, compiled: bool = False) -> Graph:
-    from .graph_torch import TorchGraph
-
-    return TorchGraph(path, options, compiled=compiled)
-
-
-def _rtx(path: Path, options: SessionOptions) -> Graph:
-    return _trt(path, options, "rtx")
-
-
-_OPENERS: Final[Mapping[str, Callable[[Path, SessionOptions], Graph]]] = {
-    "onnx": _onnx,
-    "openvino": _openvino,
-    "tflite": _tflite,
-    "trt": _trt,
-    "rtx": _rtx,
-    "torch": _torch,
-}
-ENGINES: Final = tuple(_OPENERS)
-"""What runs bare graphs."""
-
-
-def open_graph(
-    engine: str, path: Path, options: SessionOptions, *, compiled: bool = False
-) -> Graph:
-    """Load a bare graph.
-
-    Args:
-        engine: One of ``ENGINES``.
-        path: The model.
-        options: Threads and hints.
-        compiled: Whether torch compiles it; other engines always do what they can.
-
-    Raises:
-        EngineUnavailableError: the engine's package is not installed.
-        EngineError: the file is not there, or the engine refuses it.
-    """
-    if not path.is_file():
-        raise EngineError(f"there is no model {path}; the description's file is beside it")
-    if engine == "torch":
-        return _torch(path, options, compiled=compiled)
-    return _OPENERS[engine](path, options)
 
 
 def numpy_name(name: str) -> str:

@@ -12,7 +12,7 @@ from runtime.scores import OperatingPoint
 from runtime.session import Session, SessionOptions
 
 from .description import Description, find_description, read_description
-from .graphs import open_graph
+from .graph_opening import open_graph
 from .session import ForeignSession
 
 __all__ = ["ForeignManifest", "foreign_manifest", "open_foreign", "open_reader"]

@@ -12,9 +12,10 @@ from typing import Final
 from runtime.errors import ConfigError, ImageError
 from runtime.gateway.frames import Frame
 
+from .opening import needs_av, open_source
 from .options import CameraOptions
 from .slot import Slot
-from .source import Opener, import_av, needs_av, open_source
+from .source import Opener, import_av
 from .status import CameraStatus, Tally
 from .worker import Worker
 

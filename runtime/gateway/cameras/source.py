@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -14,7 +13,6 @@ import numpy.typing as npt
 from runtime.arrays import Image
 from runtime.errors import MissingExtraError
 
-from .addresses import Kind, file_path
 from .options import CameraOptions
 
 __all__ = [
@@ -26,8 +24,6 @@ __all__ = [
     "Recovery",
     "Source",
     "import_av",
-    "needs_av",
-    "open_source",
 ]
 
 
@@ -131,28 +127,6 @@ class Source(Protocol):
 
 
 Opener: TypeAlias = Callable[[CameraOptions], Source]
-
-
-def needs_av(options: CameraOptions) -> bool:
-    """Whether a camera's address is anything but pictures in files."""
-    if options.kind is Kind.FILE:
-        return not Path(file_path(options.url)).is_dir()
-    return options.kind is not Kind.LIST
-
-
-def open_source(options: CameraOptions) -> Source:
-    """Open what a camera's address names.
-
-    Raises:
-        Broken: it cannot be opened.
-    """
-    if needs_av(options):
-        from .video import Video
-
-        return Video(options)
-    from .stills import Stills
-
-    return Stills(options)
 
 
 def import_av() -> Any:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from runtime.gateway.cameras import CameraOptions
-from runtime.gateway.cameras.source import Arrival, Broken, End, Recovery, needs_av
+from runtime.gateway.cameras.opening import needs_av
+from runtime.gateway.cameras.source import Arrival, Broken, End, Recovery
 from runtime.gateway.cameras.stills import Stills
 
 
