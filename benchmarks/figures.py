@@ -118,24 +118,40 @@ def draw_risk_coverage(
     save(figure, path)
 
 
-def draw_latencies(path: Path, latencies_ns: Mapping[str, npt.NDArray[np.int64]]) -> None:
-    """Draw one histogram of query times per name, both axes such that any two can be compared.
+def draw_latencies(
+    path: Path, latencies_ns: Mapping[str, Mapping[str, npt.NDArray[np.int64]]]
+) -> None:
+    """Draw histograms of query times, a row per model on one axis of time.
 
     Args:
         path: PNG to write.
-        latencies_ns: Name to (N,) query times.
+        latencies_ns: Model to what was timed to (N,) query times; at least one.
     """
-    figure, axes = canvas((7.0, 4.0))
-    times_ms = {name: times / 1e6 for name, times in latencies_ns.items()}
-    low = min(float(times.min()) for times in times_ms.values())
-    high = max(float(times.max()) for times in times_ms.values())
+    check_matplotlib()
+    from matplotlib.figure import Figure
+
+    times_ms = {
+        name: {kind: times / 1e6 for kind, times in found.items()}
+        for name, found in latencies_ns.items()
+    }
+    low = min(float(times.min()) for found in times_ms.values() for times in found.values())
+    high = max(float(times.max()) for found in times_ms.values() for times in found.values())
     edges = np.geomspace(low, high * 1.01, 120).tolist()
-    for name, times in times_ms.items():
-        share = np.full(len(times), 1 / len(times))
-        axes.hist(times, bins=edges, weights=share, histtype="step", label=name)
-    axes.set(xscale="log", xlabel="latency, ms", ylabel="share of queries")
-    plain_log(axes, [low, high])
-    axes.legend(loc="upper right")
+    kinds = list(dict.fromkeys(kind for found in times_ms.values() for kind in found))
+    figure = Figure(figsize=(7.0, 1.2 + 0.9 * len(times_ms)), layout="constrained")
+    rows = figure.subplots(len(times_ms), sharex=True, squeeze=False)[:, 0]
+    for axes, (name, found) in zip(rows, times_ms.items(), strict=True):
+        for kind, times in found.items():
+            share = np.full(len(times), 1 / len(times))
+            colour = f"C{kinds.index(kind)}"
+            axes.hist(times, bins=edges, weights=share, histtype="step", color=colour)
+        axes.set_title(name, loc="left", fontsize="small")
+        axes.set_yticks([])
+    rows[-1].set(xscale="log", xlabel="latency, ms; heights are shares of the queries")
+    plain_log(rows[-1], [low, high])
+    for place, kind in enumerate(kinds):
+        rows[0].plot([], [], color=f"C{place}", label=kind)
+    figure.legend(loc="outside upper right", ncols=len(kinds), fontsize="small")
     save(figure, path)
 
 

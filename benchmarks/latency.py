@@ -245,17 +245,18 @@ def _draw(folder: Path, speeds: Mapping[str, Speed]) -> Mapping[str, str]:
         File name to what it shows.
     """
     pictures: dict[str, str] = {}
-    times: dict[str, npt.NDArray[np.int64]] = {}
+    times: dict[str, dict[str, npt.NDArray[np.int64]]] = {}
     for number, (name, speed) in enumerate(speeds.items()):
         for scenario, finding in speed.findings.items():
-            times.update({f"{name} {kind}": ns for kind, ns in finding.times_ns.items()})
+            known = {kind: ns for kind, ns in finding.times_ns.items() if len(ns)}
+            if known:
+                times.setdefault(name, {}).update(known)
             if finding.timeline is not None:
                 served, limit_ms = finding.timeline
                 file = f"{scenario}_{number}.png" if number else f"{scenario}.png"
                 title = f"{name}: {scenario}"
                 pictures[file] = f"{title}: latency of every query over the course of the run"
                 draw_timeline(folder / file, served, title, limit_ms=limit_ms)
-    times = {name: ns for name, ns in times.items() if len(ns)}
     if times:
         draw_latencies(folder / "latency.png", times)
         return {"latency.png": "Histogram of all latencies", **pictures}

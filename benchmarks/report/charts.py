@@ -77,7 +77,7 @@ def draw_pareto(points: Sequence[Point], *, latency: str, accuracy: str) -> str:
         latency: What the horizontal axis is.
         accuracy: What the vertical axis is.
     """
-    figure, axes = _canvas()
+    figure, axes = _canvas(_tall(len(points) + 1))
     front = sorted((p for p in points if p.best), key=lambda p: p.latency_ms)
     axes.step(
         [p.latency_ms for p in front],
@@ -155,7 +155,7 @@ def draw_histograms(histograms: Mapping[str, Mapping[str, Any]], *, of: str) -> 
         histograms: Model to what ``Latency.histogram`` returned.
         of: What was timed.
     """
-    figure, axes = _canvas()
+    figure, axes = _canvas(_tall(len(histograms)))
     for place, (model, found) in enumerate(histograms.items()):
         counts, edges = _coarser(found)
         share = counts / max(1.0, counts.sum())
@@ -174,7 +174,7 @@ def draw_runs(runs: Mapping[str, Mapping[str, Sequence[float]]], *, of: str) -> 
         runs: Model to what ``Latency.over_time_ms`` returned.
         of: What was timed.
     """
-    figure, axes = _canvas()
+    figure, axes = _canvas(_tall(len(runs)))
     for place, (model, found) in enumerate(runs.items()):
         for kind, width, style in (("p50", 1.4, "-"), ("max", 0.7, ":")):
             values = found[kind]
@@ -212,7 +212,12 @@ def _colour(place: int) -> str:
     return f"#0001{16 + place % SERIES:02x}"
 
 
-def _canvas(size: tuple[float, float] = _SIZE) -> tuple[Figure, Axes]:
+def _tall(named: int) -> tuple[float, float]:
+    """Return a size that leaves the drawing its height when a long legend stands above it."""
+    return _SIZE[0], _SIZE[1] + 0.18 * max(0, (named + 1) // 2 - 3)
+
+
+def _canvas(size: tuple[float, float]) -> tuple[Figure, Axes]:
     check_matplotlib()
     from matplotlib.figure import Figure
 

@@ -34,9 +34,19 @@ def test_reliability_and_latency(tmp_path: Path) -> None:
     found = reliability(confidence, random.random(50) < confidence)
     draw_reliability(tmp_path / "r.png", found, "name")
     draw_reliability(tmp_path / "e.png", reliability(np.zeros(0), np.zeros(0, np.bool_)), "none")
-    times = {"a": random.integers(1000, 2000, 99), "same": np.full(9, 1500)}
-    draw_latencies(tmp_path / "l.png", times)
-    assert all(is_picture(tmp_path / f"{name}.png") for name in "rel")
+    assert all(is_picture(tmp_path / f"{name}.png") for name in "re")
+
+
+def test_every_model_has_a_row_of_latencies(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    times = {"engine": random.integers(1000, 2000, 99), "read": np.full(9, 1500)}
+    heights = []
+    for count in (1, 13):
+        path = tmp_path / f"{count}.png"
+        draw_latencies(path, {f"model {place}": times for place in range(count)})
+        assert is_picture(path)
+        heights.append(cv2.imread(str(path)).shape[0])
+    assert heights[1] > 5 * heights[0]
 
 
 def test_risk_over_coverage_with_and_without_a_threshold(tmp_path: Path) -> None:
