@@ -10,7 +10,7 @@ INT8 engine the probe is quantised by the same rules, all its layers.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -27,7 +27,7 @@ from runtime.session import Session
 from train.graph import write_graph
 from train.int8.placement import find_layers
 from train.int8.qdq import place
-from train.int8.ranges import activation_steps
+from train.int8.ranges import layer_steps
 from train.network import Network, NetworkConfig, build
 
 __all__ = ["Probe", "ProbeBackbone", "check_probe", "make_probe", "probe_logits", "tells_in_8_bits"]
@@ -96,6 +96,9 @@ def make_probe(schema: Schema, spec: InputSpec, pool: str, *, int8: bool = False
         pool: That of the network which it stands for: exporters lay heads out by it.
         int8: Let all layers that can run in INT8 do so (see ``tells_in_8_bits``).
     """
+    if int8:
+        plain = make_probe(schema, spec, pool)
+        return replace(plain, graph=_quantised(plain.graph, _images(spec)))
     config = NetworkConfig(backbone=f"{__name__}:{ProbeBackbone.__name__}", pool=pool)
     network = build(schema, spec, config).eval()
     patterns = probe_logits(schema)
@@ -108,8 +111,7 @@ def make_probe(schema: Schema, spec: InputSpec, pool: str, *, int8: bool = False
     with tempfile.TemporaryDirectory() as scratch:
         graph = Path(scratch) / "probe.onnx"
         write_graph(network, schema, spec, graph)
-        content = graph.read_bytes()
-    return Probe(network, _quantised(content, _images(spec)) if int8 else content)
+        return Probe(network, graph.read_bytes())
 
 
 def _images(spec: InputSpec) -> Images:
@@ -122,10 +124,7 @@ def _quantised(graph: bytes, images: Images) -> bytes:
 
     model = onnx.load_from_string(graph)
     layers = find_layers(model)
-    tensors = [tensor for layer in layers for tensor in layer.tensors]
-    decided: bytes = place(
-        model, layers, activation_steps(model, tensors, images)
-    ).SerializeToString()
+    decided: bytes = place(model, layers, layer_steps(model, layers, images)).SerializeToString()
     return decided
 
 

@@ -25,7 +25,7 @@ from train.data import CropSet
 from train.graph import write_graph
 from train.int8.placement import Layer, find_layers
 from train.int8.qdq import place
-from train.int8.ranges import activation_steps
+from train.int8.ranges import layer_steps
 from train.network import Network
 
 __all__ = ["Decisions", "score_session"]
@@ -65,8 +65,7 @@ class Decisions:
             write_graph(network, schema, spec, path)
             model = onnx.load(path)
         layers = find_layers(model)
-        tensors = [tensor for layer in layers for tensor in layer.tensors]
-        return cls(schema, spec, model, layers, activation_steps(model, tensors, images))
+        return cls(schema, spec, model, layers, layer_steps(model, layers, images))
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any, Final
 
@@ -13,14 +13,20 @@ from runtime.arrays import Images
 from runtime.engine_imports import import_onnxruntime
 from runtime.schema import INPUT_NAME
 
-from .placement import STEPS
+from .placement import STEPS, Layer
 
-__all__ = ["activation_steps"]
+__all__ = ["activation_steps", "layer_steps"]
 
 _BATCH: Final = 32
 _ERRORS_ONLY: Final = 3
 _WHOLE_CROPS: Final = 0.9
 """Share of the crops whose every value lies within the range."""
+
+
+def layer_steps(model: Any, layers: Sequence[Layer], images: Images) -> dict[str, float]:
+    """Return the step of every tensor that ``layers`` need; see ``activation_steps``."""
+    tensors = [tensor for layer in layers for tensor in layer.tensors]
+    return activation_steps(model, tensors, images)
 
 
 def activation_steps(model: Any, tensors: Iterable[str], images: Images) -> dict[str, float]:
