@@ -129,6 +129,7 @@ def draw_latencies(
     """
     check_matplotlib()
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     times_ms = {
         name: {kind: times / 1e6 for kind, times in found.items()}
@@ -137,21 +138,24 @@ def draw_latencies(
     low = min(float(times.min()) for found in times_ms.values() for times in found.values())
     high = max(float(times.max()) for found in times_ms.values() for times in found.values())
     edges = np.geomspace(low, high * 1.01, 120).tolist()
-    kinds = list(dict.fromkeys(kind for found in times_ms.values() for kind in found))
+    kinds = dict.fromkeys(kind for found in times_ms.values() for kind in found)
+    colours = {kind: f"C{place}" for place, kind in enumerate(kinds)}
     figure = Figure(figsize=(7.0, 1.2 + 0.9 * len(times_ms)), layout="constrained")
     rows = figure.subplots(len(times_ms), sharex=True, squeeze=False)[:, 0]
     for axes, (name, found) in zip(rows, times_ms.items(), strict=True):
         for kind, times in found.items():
             share = np.full(len(times), 1 / len(times))
-            colour = f"C{kinds.index(kind)}"
-            axes.hist(times, bins=edges, weights=share, histtype="step", color=colour)
+            axes.hist(times, bins=edges, weights=share, histtype="step", color=colours[kind])
         axes.set_title(name, loc="left", fontsize="small")
         axes.set_yticks([])
     rows[-1].set(xscale="log", xlabel="latency, ms; heights are shares of the queries")
     plain_log(rows[-1], [low, high])
-    for place, kind in enumerate(kinds):
-        rows[0].plot([], [], color=f"C{place}", label=kind)
-    figure.legend(loc="outside upper right", ncols=len(kinds), fontsize="small")
+    figure.legend(
+        handles=[Line2D([], [], color=colour, label=kind) for kind, colour in colours.items()],
+        loc="outside upper right",
+        ncols=len(colours),
+        fontsize="small",
+    )
     save(figure, path)
 
 

@@ -162,8 +162,8 @@ def measure_with_vendor(config: BenchmarkAppConfig) -> int:
     manifest = Manifest.load(config.artifact)
     if manifest.engine != "openvino":
         raise ConfigError(
-            f"{config.artifact} is for {manifest.engine}; benchmark_app is compared on OpenVINO "
-            "artifacts, made by `python -m export.openvino`"
+            f"{config.artifact} is for {manifest.engine}, {manifest.precision}; benchmark_app is "
+            "compared on OpenVINO artifacts, made by `python -m export.openvino`"
         )
     path = config.artifact / manifest.engine_file
     say(f"{config.rounds} rounds of 2 x {config.seconds} s and the tool's start")

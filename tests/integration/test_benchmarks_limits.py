@@ -47,7 +47,10 @@ def test_throughput_along_all_axes(artifacts: list[str], tmp_path: Path) -> None
     assert all(p["samples_per_s"] <= 4 * 500 * 1.1 for p in cameras)  # no more than are sent
     # The matrix product has as many weights as the picture has cells.
     fixed = [p["reason"] for p in points if (p["axis"], p["value"]) == ("size", 2.0)]
-    assert [reason.split(";")[0] for reason in fixed] == ["the graph fixes its size inside"]
+    assert fixed == [
+        "the graph fixes its size inside; "
+        "`python -m train.backbones --imgsz H W` times new networks"
+    ]
     assert (output / "scaling.png").read_bytes().startswith(PNG)
     assert "| artifact |" in (output / "report.md").read_text().replace("  ", "")
 

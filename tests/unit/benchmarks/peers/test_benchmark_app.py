@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from benchmarks.peers import benchmark_app
 from benchmarks.peers.benchmark_app import VendorTimes, main, parse_times
 from runtime.errors import EngineError
+from runtime.session_openvino import precision_hint
 from tests.artifacts import TinyNetwork, write_artifact
 from tests.engines import require
 
@@ -60,8 +62,9 @@ def test_both_are_measured_on_the_same_graph(
     assert "benchmark_app" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8", "bf16", "fp16"])
 def test_the_tool_is_told_what_our_session_sets(
-    artifact: Path, monkeypatch: pytest.MonkeyPatch
+    precision: str, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[list[str]] = []
     settings: list[object] = []
@@ -77,16 +80,19 @@ def test_the_tool_is_told_what_our_session_sets(
         return Done()
 
     monkeypatch.setattr(benchmark_app.subprocess, "run", run)
-    manifest = benchmark_app.Manifest.load(artifact)
+    manifest = replace(benchmark_app.Manifest.load(artifact), precision=precision)
     config = benchmark_app.BenchmarkAppConfig(artifact=artifact, threads=2, batch=4)
     found = benchmark_app.run_vendor(artifact / manifest.engine_file, manifest, config)
     assert found == VendorTimes(1.0, 62.45)
+    # What fp16 becomes is the CPU's matter.
+    known = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}
+    expected = known.get(precision) or precision_hint(precision)
     assert settings == [
         {
             "CPU": {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_NUM_THREADS": "2",
-                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_PRECISION_HINT": expected,
             }
         }
     ]
@@ -106,5 +112,5 @@ def test_what_cannot_be_compared(tmp_path: Path, capsys: pytest.CaptureFixture[s
     require("onnxruntime")
     write_artifact(tmp_path / "a", TinyNetwork(), engine="onnx", precision="fp32")
     assert main([str(tmp_path / "a")]) == 1
-    assert "is for onnx" in capsys.readouterr().err
+    assert "is for onnx, fp32" in capsys.readouterr().err
     assert main([str(tmp_path / "a"), "--rounds", "0"]) == 1
