@@ -24,7 +24,7 @@ import numpy.typing as npt
 from runtime.arrays import Image
 from runtime.errors import ConfigError
 from runtime.manifest import Manifest
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free
 
 from .arguments import POSITIONAL, artifact_names
 from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for, read_load
@@ -155,8 +155,12 @@ def measure_latency(config: LatencyConfig) -> int:
         speeds[name] = measure_speed(folder, plan)
     comparison = _compare(folders, plan) if len(folders) > 1 else None
     report = _report(config, manifests, speeds, comparison, limits)
-    report.show()
-    _write(config, report, speeds)
+    report.publish(
+        config.output,
+        overwrite=config.overwrite,
+        draw=None if config.plain else partial(_draw, speeds),
+        hint="next: python -m benchmarks.accuracy ARTIFACT... --data LIST",
+    )
     return exit_code([verdict for verdicts in report.verdicts.values() for verdict in verdicts])
 
 
@@ -230,15 +234,7 @@ def _report(
     )
 
 
-def _write(config: LatencyConfig, report: Report, speeds: Mapping[str, Speed]) -> None:
-    if config.output is None:
-        return
-    with new_folder(config.output, overwrite=config.overwrite) as folder:
-        report.write(folder, () if config.plain else _draw(folder, speeds))
-    say(f"wrote {config.output}; next: python -m benchmarks.accuracy ARTIFACT... --data LIST")
-
-
-def _draw(folder: Path, speeds: Mapping[str, Speed]) -> Mapping[str, str]:
+def _draw(speeds: Mapping[str, Speed], folder: Path) -> Mapping[str, str]:
     """Draw a histogram of all latencies, and every run with arrivals over time.
 
     Returns:

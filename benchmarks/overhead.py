@@ -26,7 +26,7 @@ from runtime.manifest import Manifest
 from runtime.preprocess import fit_many
 from runtime.queue import QueueOptions
 from runtime.reader import Reader
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free
 
 from .arguments import POSITIONAL
 from .bare import bare_engine, bare_loop, bare_pool, bare_resize, engine_alone
@@ -119,11 +119,11 @@ def measure_overhead(config: OverheadConfig) -> int:
             config.artifact, runs=config.cold_starts, threads=1, image_shape=crops[0].shape[:2]
         )
     report = _report(config, manifest, rates, stages, cold)
-    report.show()
-    if config.output is not None:
-        with new_folder(config.output, overwrite=config.overwrite) as folder:
-            report.write(folder)
-        say(f"wrote {config.output}; next: python -m benchmarks.latency ARTIFACT...")
+    report.publish(
+        config.output,
+        overwrite=config.overwrite,
+        hint="next: python -m benchmarks.latency ARTIFACT...",
+    )
     return 0
 
 

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 
 from runtime.errors import ConfigError
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free
 
 from .arguments import POSITIONAL
 from .assessment import drop_measurement
@@ -161,11 +161,7 @@ def self_check(config: SelfCheckConfig) -> int:
             "planted": [each.row() for each in found],
         },
     )
-    report.show()
-    if config.output is not None:
-        with new_folder(config.output, overwrite=config.overwrite) as folder:
-            report.write(folder)
-        say(f"wrote {config.output}")
+    report.publish(config.output, overwrite=config.overwrite)
     return 0 if all(each.trusted for each in found) else 1
 
 

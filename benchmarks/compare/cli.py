@@ -24,7 +24,7 @@ from benchmarks.labelled import read_labelled
 from benchmarks.report import Report, headline
 from benchmarks.scoring import common_schema, is_model, load_manifest, origin
 from runtime.errors import ConfigError
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free
 
 from .artifacts import compare_answers, compare_speed
 from .earlier import compare_earlier, read_earlier
@@ -122,11 +122,7 @@ def compare(config: CompareConfig) -> int:
             "artifacts, or two results of earlier runs"
         )
     report = _measured_now(config) if True in kinds else _measured_before(config)
-    report.show()
-    if config.output is not None:
-        with new_folder(config.output, overwrite=config.overwrite) as folder:
-            report.write(folder)
-        say(f"wrote {config.output}")
+    report.publish(config.output, overwrite=config.overwrite)
     return exit_code([verdict for verdicts in report.verdicts.values() for verdict in verdicts])
 
 

@@ -34,7 +34,7 @@ from runtime.errors import ConfigError, EngineError
 from runtime.manifest import Manifest
 from runtime.schema import INPUT_NAME
 from runtime.session_openvino import precision_hint
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free
 
 __all__ = ["BenchmarkAppConfig", "VendorTimes", "main", "measure_with_vendor", "parse_times"]
 
@@ -178,11 +178,11 @@ def measure_with_vendor(config: BenchmarkAppConfig) -> int:
             )
             vendor.append(run_vendor(path, manifest, config))
     report = _report(config, manifest, own, vendor, watch.read())
-    report.show()
-    if config.output is not None:
-        with new_folder(config.output, overwrite=config.overwrite) as folder:
-            report.write(folder)
-        say(f"wrote {config.output}; next: python -m benchmarks.overhead ARTIFACT --data LIST")
+    report.publish(
+        config.output,
+        overwrite=config.overwrite,
+        hint="next: python -m benchmarks.overhead ARTIFACT --data LIST",
+    )
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from benchmarks.budget import Outcome, Verdict
-from runtime.staging import write_text
+from benchmarks.command import say
+from runtime.staging import new_folder, write_text
 
 __all__ = [
     "Report",
@@ -187,6 +188,32 @@ class Report:
         """Print all tables to stdout."""
         for title, rows in self.all_tables.items():
             show_table(title, rows)
+
+    def publish(
+        self,
+        output: Path | None,
+        *,
+        overwrite: bool,
+        draw: Callable[[Path], Sequence[str] | Mapping[str, str]] | None = None,
+        hint: str = "",
+    ) -> None:
+        """Print all tables and, where a folder is asked for, write it.
+
+        Args:
+            output: The folder to make; None writes nothing.
+            overwrite: Replace an existing folder.
+            draw: Draws into the folder that it is given and returns what ``write`` calls pictures.
+            hint: What to do next, for the user.
+
+        Raises:
+            ConfigError: the folder exists and is not to be overwritten.
+        """
+        self.show()
+        if output is None:
+            return
+        with new_folder(output, overwrite=overwrite) as folder:
+            self.write(folder, draw(folder) if draw else ())
+        say(f"wrote {output}" + (f"; {hint}" if hint else ""))
 
     def write(self, folder: Path, pictures: Sequence[str] | Mapping[str, str] = ()) -> None:
         """Write ``result.json``, ``report.md`` and, with a budget, ``junit.xml``.

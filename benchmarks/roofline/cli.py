@@ -11,7 +11,7 @@ Exit codes: 0 done, 1 error, 2 usage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from benchmarks.figures import check_matplotlib
 from benchmarks.noise import quietest
 from benchmarks.report import Report, Rows
 from runtime.errors import ConfigError
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free
 
 from .ceilings import Ceilings, measure_ceilings
 from .picture import draw_roofline
@@ -113,12 +113,12 @@ def roofline(config: RooflineConfig) -> int:
             tries=config.tries,
         )
     report = _report(config, ceilings, placed)
-    report.show()
-    if config.output is not None:
-        with new_folder(config.output, overwrite=config.overwrite) as folder:
-            draw_roofline(folder / PICTURE, ceilings, placed)
-            report.write(folder, {PICTURE: _CAPTION})
-        say(f"wrote {config.output}")
+
+    def draw(folder: Path) -> Mapping[str, str]:
+        draw_roofline(folder / PICTURE, ceilings, placed)
+        return {PICTURE: _CAPTION}
+
+    report.publish(config.output, overwrite=config.overwrite, draw=draw)
     return 0
 
 

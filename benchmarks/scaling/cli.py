@@ -13,7 +13,7 @@ Exit codes: 0 done, 1 error, 2 usage.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeAlias
@@ -24,7 +24,7 @@ from benchmarks.environment import environment
 from benchmarks.figures import check_matplotlib
 from benchmarks.report import Report
 from runtime.errors import ConfigError
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free
 
 from .axes import AXES, Along
 from .picture import draw_scaling, drawable_axes
@@ -128,14 +128,19 @@ def scaling(config: ScalingConfig) -> int:
             say(f"{name}: {axis} {', '.join(f'{value:g}' for value in config.values(axis))}")
             points += AXES[axis](along, config.values(axis))
     report = _report(config, points)
-    report.show()
-    if config.output is not None:
-        with new_folder(config.output, overwrite=config.overwrite) as folder:
-            pictures = {PICTURE: _CAPTION} if drawable_axes(points) else {}
-            for name in pictures:
-                draw_scaling(folder / name, points)
-            report.write(folder, pictures)
-        say(f"wrote {config.output}; next: python -m benchmarks.roofline ARTIFACT...")
+
+    def draw(folder: Path) -> Mapping[str, str]:
+        if not drawable_axes(points):
+            return {}
+        draw_scaling(folder / PICTURE, points)
+        return {PICTURE: _CAPTION}
+
+    report.publish(
+        config.output,
+        overwrite=config.overwrite,
+        draw=draw,
+        hint="next: python -m benchmarks.roofline ARTIFACT...",
+    )
     return 0
 
 

@@ -33,7 +33,7 @@ from benchmarks.report import Report, Rows
 from benchmarks.scenarios import Latency, Speedup
 from runtime.errors import ConfigError
 from runtime.manifest import Manifest
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free
 
 from .loads import Closed, Open, closed_loop, open_loop
 from .subject import Server, Subject, agreed
@@ -124,11 +124,7 @@ def measure_serving(config: ServingConfig) -> int:
     opened = [_open(config, subjects, rate) for rate in config.rates]
     memory = {name: pss_mb(pid) for name, pid in pids.items()}
     report = _report(config, (alike, len(crops)), closed, opened, memory)
-    report.show()
-    if config.output is not None:
-        with new_folder(config.output, overwrite=config.overwrite) as folder:
-            report.write(folder)
-        say(f"wrote {config.output}")
+    report.publish(config.output, overwrite=config.overwrite)
     return 0
 
 
