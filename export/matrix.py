@@ -2,7 +2,8 @@
 
 Every checkpoint is exported to every engine in every precision that both have, without a limit at
 the gate: what would have failed it is told, not left out. All engines are timed by turns in one
-process, one crop a call on one thread.
+process, one crop a call on one thread. TensorRT's engines run on a GPU only; without one they
+become build kits, and TensorRT-RTX still shows that it can build them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -27,7 +28,7 @@ from benchmarks.scoring import open_engine
 from runtime.arrays import Images, Logits
 from runtime.decode import decode
 from runtime.errors import ConfigError, HeadlightError
-from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
+from runtime.manifest import GOLDEN_FILE, KIT_FILE, MANIFEST_FILE, Manifest
 from runtime.session import Session
 from runtime.staging import check_free, new_folder
 from train.checkpoint import Checkpoint, load_checkpoint
@@ -38,6 +39,8 @@ from .artifact import export_artifact
 from .exporter import Exporter
 from .parity import GateConfig, compare_answers
 from .scoreboard import run_alone
+from .trt.cli import EXPORTERS as TENSORRT
+from .trt.cli import PROOF_ENGINE, TrtConfig, export_kit, why_not_here
 
 __all__ = ["Cell", "MatrixConfig", "main"]
 
@@ -46,7 +49,8 @@ EXPORTERS: Final[Mapping[str, str]] = {
     "openvino": "export.openvino",
     "tflite": "export.tflite.cli",
 }
-"""Engine to the module with its ``EXPORTER``; TensorRT is missing, whose engines need a GPU."""
+"""Engine to the module with its ``EXPORTER``, for engines that run on any machine."""
+ENGINES: Final = (*EXPORTERS, *TENSORRT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,17 +71,17 @@ class MatrixConfig:
     """Folder to make: matrix.md and matrix.json. The artifacts stay in OUTPUT.artifacts, and those
     that are there already are not exported again."""
     engines: tuple[str, ...] = tuple(EXPORTERS)
-    """Engines to export to."""
+    """Engines to export to; also trt and rtx, for TensorRT and TensorRT-RTX."""
     rounds: int = 20
     """Turns of the interleaved timing."""
     overwrite: bool = False
     """Replace an existing OUTPUT."""
 
     def __post_init__(self) -> None:
-        unknown = set(self.engines) - set(EXPORTERS)
+        unknown = set(self.engines) - set(ENGINES)
         if not self.checkpoints or unknown or not self.engines or self.rounds < 5:
             raise ConfigError(
-                f"need checkpoints, engines among {list(EXPORTERS)} and at least 5 rounds, got "
+                f"need checkpoints, engines among {list(ENGINES)} and at least 5 rounds, got "
                 f"{len(self.checkpoints)}, {list(self.engines)} and {self.rounds}"
             )
 
@@ -91,6 +95,8 @@ class Cell:
     precision: str
     problem: str | None = None
     """Why there is no artifact; then nothing below was measured."""
+    unproven: str | None = None
+    """Why there is a build kit in place of an artifact; then ``engine_bytes`` at most is known."""
     samples: int = 0
     """Crops of the test lists."""
     exact: int = 0
@@ -121,7 +127,7 @@ def _work(config: MatrixConfig) -> int:
     check_free(config.output, overwrite=config.overwrite)
     torch.set_num_threads(1)
     began = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    exporters = {engine: import_module(EXPORTERS[engine]).EXPORTER for engine in config.engines}
+    exporters = {engine: _exporter(engine) for engine in config.engines}
     cells, queries = list[Cell](), dict[str, Callable[[], object]]()
     with ExitStack() as engines:
         names = artifact_names(config.checkpoints)
@@ -133,13 +139,15 @@ def _work(config: MatrixConfig) -> int:
                 cells.append(cell)
                 folder = config.output.with_name(f"{config.output.name}.artifacts") / cell.name
                 say(cell.name)
-                cell.problem = _export(config, path, cell.precision, exporter, folder)
-                if cell.problem is None:
+                _export(config, path, cell, exporter, folder)
+                if cell.problem is None and cell.unproven is None:
                     manifest, session = engines.enter_context(open_engine(folder))
                     reference.measure(cell, manifest, session)
                     queries[cell.name] = reference.query(session.run)
-        say(f"timing {len(queries)} networks")
-        timing = compare_interleaved(queries, rounds=config.rounds).to_object()
+        timing: Mapping[str, Any] = {"medians_ms": {}}
+        if len(queries) > 1:  # one alone has no turns to take
+            say(f"timing {len(queries)} networks")
+            timing = compare_interleaved(queries, rounds=config.rounds).to_object()
     for cell in cells:
         cell.p50_ms = timing["medians_ms"].get(cell.name)
     rows = [_row(cell) for cell in cells]
@@ -212,32 +220,57 @@ def _kinds(
                 yield Cell(checkpoint=name, engine=engine, precision=precision), exporter
 
 
+def _exporter(engine: str) -> Exporter:
+    if engine in TENSORRT:
+        return TENSORRT[engine]
+    exporter: Exporter = import_module(EXPORTERS[engine]).EXPORTER
+    return exporter
+
+
 def _export(
-    config: MatrixConfig, checkpoint: Path, precision: str, exporter: Exporter, folder: Path
-) -> str | None:
-    """Make an artifact unless it is there; return what stood in the way."""
+    config: MatrixConfig, checkpoint: Path, cell: Cell, exporter: Exporter, folder: Path
+) -> None:
+    """Make an artifact or a build kit unless it is there; note what stood in the way."""
     if (folder / MANIFEST_FILE).is_file():
-        return None
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    wanted: Any = "auto" if precision == "int8" else precision
+    wanted: Any = "auto" if cell.precision == "int8" else cell.precision
     asked = exporter.config(
         checkpoint=checkpoint,
         validation=config.validation,
         output=folder,
         precision=wanted,
         gate=GateConfig(max_flips=1.0, max_score_difference=1.0),
+        overwrite=True,
     )
     try:
+        if isinstance(asked, TrtConfig):
+            asked = replace(asked, rtx=cell.engine == "rtx")
+            cell.unproven = why_not_here(asked)
+            if cell.unproven is not None:
+                cell.engine_bytes = _build_only(asked)
+                return
         export_artifact(asked, exporter)
     except HeadlightError as error:
-        return str(error).splitlines()[0]
-    return None
+        cell.problem = str(error).splitlines()[0]
+
+
+def _build_only(config: TrtConfig) -> int:
+    """Make a build kit unless it is there; return the bytes of the engine that it could build."""
+    if not (config.output / KIT_FILE).is_file():
+        export_kit(config)
+    proof = config.output / PROOF_ENGINE
+    return proof.stat().st_size if proof.is_file() else 0
 
 
 def _row(cell: Cell) -> Mapping[str, str]:
     row = {"checkpoint": cell.checkpoint, "engine": cell.engine, "precision": cell.precision}
     if cell.problem is not None:
         return {**row, "note": f"no artifact: {cell.problem}"}
+    if cell.unproven is not None:
+        built = "built, not run" if cell.engine_bytes else "a build kit"
+        size = {"MB": f"{cell.engine_bytes / 1e6:.2f}"} if cell.engine_bytes else {}
+        return {**row, **size, "note": f"{built}: {cell.unproven}"}
     return {
         **row,
         "exact": f"{cell.exact / cell.samples:.4f}",

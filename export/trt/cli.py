@@ -29,7 +29,7 @@ from .kit_files import GRAPH_FILE, SCRIPT_FILE, Kit, write_kit
 from .options import BuildOptions
 from .worker import build_apart
 
-__all__ = ["EXPORTERS", "TrtConfig", "main"]
+__all__ = ["EXPORTERS", "PROOF_ENGINE", "TrtConfig", "export_kit", "main", "why_not_here"]
 
 PROG: Final = "python -m export.trt"
 PROOF_ENGINE: Final = "proof.engine"

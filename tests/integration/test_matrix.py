@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 import export.onnx
 import export.openvino
 from export.exporter import Exporter
-from export.matrix import main
+from export.matrix import TENSORRT, main
 from runtime.errors import EngineError
+
+RTX = find_spec("tensorrt_rtx") is not None
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,3 +94,25 @@ def test_an_unknown_engine_is_refused(
 ) -> None:
     assert main(arguments(lamps_checkpoint, lamps, tmp_path / "out", "abacus")) == 1
     assert "engines among" in capsys.readouterr().err
+
+
+def test_tensorrt_without_a_gpu_is_built_and_not_run(
+    lamps_checkpoint: Path, lamps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.matrix.why_not_here", lambda config: "no GPU in this test")
+    one = {engine: replace(each, precisions=("fp16",)) for engine, each in TENSORRT.items()}
+    monkeypatch.setattr("export.matrix.TENSORRT", one)
+    words = arguments(lamps_checkpoint, lamps, tmp_path / "matrix", "trt", "rtx")
+    assert main(words) == 0
+    cells = read(tmp_path / "matrix")
+    assert cells.keys() == {"torch fp32", "trt fp16", "rtx fp16"}
+    for name, cell in cells.items():
+        if name == "torch fp32":
+            continue
+        assert (cell["problem"], cell["unproven"]) == (None, "no GPU in this test")
+        assert (cell["samples"], cell["p50_ms"]) == (0, None)
+        builds = name.startswith("rtx") and RTX
+        assert (cell["engine_bytes"] > 0) == builds
+    table = (tmp_path / "matrix" / "matrix.md").read_text(encoding="utf-8")
+    assert "a build kit: no GPU in this test" in table
+    assert ("built, not run: no GPU in this test" in table) == RTX
