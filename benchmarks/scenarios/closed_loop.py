@@ -77,7 +77,8 @@ def single_stream(
         query: Returns only once its result is on the host. Answers of ``Turns`` are checked.
         min_queries: Run at least this many; 64 give a p90, 662 a p99.
         min_duration_s: Run at least this long.
-        max_duration_s: Stop after this long even with fewer queries.
+        max_duration_s: Stop after this long even with fewer queries, but never before
+            ``min_duration_s``.
 
     Raises:
         EngineError: an answer was wrong, so that the run is void.
@@ -86,7 +87,8 @@ def single_stream(
     warm = warming.warm_up(query, max_s=min(5.0, max(1.0, min_duration_s)))
     times, watch, clock = list[int](), NoiseWatch(), time.perf_counter_ns
     start = clock()
-    least, most = start + min_duration_s * 1e9, start + max_duration_s * 1e9
+    least = start + min_duration_s * 1e9
+    most = max(least, start + max_duration_s * 1e9)
     now = start
     while not times or (now < most and (now < least or len(times) < min_queries)):
         began = clock()

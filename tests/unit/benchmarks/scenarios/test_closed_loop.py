@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
 
 import numpy as np
@@ -7,7 +8,14 @@ import pytest
 
 from benchmarks.noise import Noise
 from benchmarks.report import to_json
-from benchmarks.scenarios import Throughput, Turns, multi_stream, offline, single_stream
+from benchmarks.scenarios import (
+    Latency,
+    Throughput,
+    Turns,
+    multi_stream,
+    offline,
+    single_stream,
+)
 from runtime.errors import ConfigError, EngineError
 
 from .fakes import QUIET, Clock, Fixed
@@ -37,6 +45,14 @@ def test_slow_queries_stop_at_the_longest_duration(clock: Clock) -> None:
     found = single_stream(lambda: clock.spend(2), min_queries=64, max_duration_s=10)
     assert found.count == 5
     assert found.percentile_ms(0.9) is None
+
+
+@pytest.mark.parametrize("stream", [single_stream, multi_stream])
+def test_the_longest_duration_is_never_below_the_least(
+    stream: Callable[..., Latency], clock: Clock
+) -> None:
+    found = stream(lambda: clock.spend(0.25), min_duration_s=600)
+    assert found.count == 2400  # not the 240 of a minute
 
 
 def test_multi_stream_asks_several_crops_at_once_and_often_enough_for_a_p99(clock: Clock) -> None:
