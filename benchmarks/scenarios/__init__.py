@@ -27,7 +27,8 @@ of queries, and watches what other processes use (see ``noise``). The caller fix
 threads when it opens the engine. A percentile of a latency is reported only from as many queries
 on as prove it with 99 % confidence: 64 for p90, 662 for p99 (``intervals.min_queries``); the proof
 takes queries for independent, as LoadGen's does. Answers of a ``System`` are compared with known
-ones within the timed run, and a wrong one voids it.
+ones within the timed run (interleaved: the first and the last of each block), and a wrong one voids
+it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from runtime.errors import ConfigError
 from . import warming
 from .latencies import NS_PER_MS
 from .turns import check_answer
-from .warming import Query, time_once_ns
+from .warming import Query, time_once
 
 __all__ = ["Comparison", "Speedup", "compare_interleaved"]
 
@@ -86,7 +86,8 @@ def compare_interleaved(
 
     Every round runs each callable once for about ``block_s`` seconds, at least three queries, in
     random order, and keeps the median; the first query of a block only brings its data back into
-    the caches, and its answer is checked if the query is one of ``Turns``.
+    the caches. Its answer and that of the last timed one are checked if the query is one of
+    ``Turns``: more would put other work between the queries of a block.
 
     Args:
         queries: Name to callable; the first is what the others are compared with.
@@ -115,7 +116,9 @@ def compare_interleaved(
 
 def _block_ms(query: Query, block_s: float) -> float:
     check_answer(query, query())
-    times, end = list[int](), time.perf_counter() + block_s
+    times, answer, end = list[int](), object(), time.perf_counter() + block_s
     while len(times) < 3 or time.perf_counter() < end:
-        times.append(time_once_ns(query))
+        took_ns, answer = time_once(query)
+        times.append(took_ns)
+    check_answer(query, answer)
     return median(times) / NS_PER_MS

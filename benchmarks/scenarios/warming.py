@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TypeAlias
 
-__all__ = ["Query", "WarmUp", "time_once_ns", "warm_up"]
+__all__ = ["Query", "WarmUp", "time_once", "warm_up"]
 
 Query: TypeAlias = Callable[[], object]
 
@@ -35,7 +35,7 @@ def warm_up(query: Query, *, min_runs: int = 50, min_s: float = 1.0, max_s: floa
     while True:
         block, block_start = list[float](), time.perf_counter()
         while not block or (len(block) < 10 and time.perf_counter() - block_start < 0.2):
-            block.append(time_once_ns(query) / 1e9)
+            block.append(time_once(query)[0] / 1e9)
         runs += len(block)
         medians.append(median(block))
         elapsed = time.perf_counter() - start
@@ -45,8 +45,8 @@ def warm_up(query: Query, *, min_runs: int = 50, min_s: float = 1.0, max_s: floa
             return WarmUp(runs, medians[-1], stable)
 
 
-def time_once_ns(query: Query) -> int:
-    """Return how long one call takes."""
+def time_once(query: Query) -> tuple[int, object]:
+    """Return how many nanoseconds one call takes, and its answer."""
     began = time.perf_counter_ns()
-    query()
-    return time.perf_counter_ns() - began
+    answer = query()
+    return time.perf_counter_ns() - began, answer

@@ -59,6 +59,16 @@ def test_a_wrong_answer_at_the_start_of_a_block_voids_the_comparison(clock: Cloc
         compare_interleaved({"good": Turns(good), "bad": Turns(bad)}, rounds=5)
 
 
+@pytest.mark.parametrize("wrong_at", [51 + 20, 51 + 21 * 5 - 1])
+def test_a_wrong_timed_answer_at_the_end_of_a_block_voids_the_comparison(
+    clock: Clock, wrong_at: int
+) -> None:
+    # 50 calls to warm up, then blocks of one call and twenty timed ones.
+    good, bad = Fixed(clock, call_s=0.001), Fixed(clock, call_s=0.001, wrong_at=wrong_at)
+    with pytest.raises(EngineError, match="void"):
+        compare_interleaved({"good": Turns(good), "bad": Turns(bad)}, rounds=5, block_s=0.0195)
+
+
 def test_a_comparison_is_json() -> None:
     comparison = Comparison({"a": np.ones(5), "b": np.ones(5)}, QUIET)
     assert '"interleaved"' in to_json(comparison.to_object())
