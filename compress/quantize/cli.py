@@ -23,7 +23,7 @@ from benchmarks.compare import flips
 from benchmarks.operating_point import fit_operating_point
 from benchmarks.report import Rows, show_table
 from runtime.arrays import Logits
-from runtime.decode import decode
+from runtime.decode import Decoded, decode
 from runtime.scores import OperatingPoint
 from runtime.staging import check_free
 from train.checkpoint import OWN_FILE, QUANTISED_FILE, Checkpoint, load_checkpoint, save_checkpoint
@@ -63,6 +63,9 @@ class _Bench:
     crops: CropSet
     expected: Logits
     """Of the float checkpoint on the validation crops."""
+    answers: Decoded
+    """What the float checkpoint makes of them with its own thresholds: those of a network that was
+    trained on belong to that one's scores."""
     budgets: Mapping[str, float]
 
     def decide(self, decisions: Decisions, operating: OperatingPoint) -> Outcome:
@@ -70,7 +73,8 @@ class _Bench:
         schema, targets = self.source.schema, self.crops.targets
 
         def judge(logits: Logits) -> Any:
-            return measure_drops(schema, self.expected, logits, targets, operating, self.budgets)
+            answers = decode(schema, logits, operating)
+            return measure_drops(schema, self.answers, answers, targets, self.budgets)
 
         return fit_budget(
             decisions,
@@ -151,7 +155,9 @@ def _open(config: QuantizeConfig) -> _Bench:
         say(f"no calibration crop shows {len(labels)} labels of {head}: {shown}")
     crops = load_crops(config.validation, schema, spec, skip_bad=config.skip_bad)
     say(f"calibrating on {len(calibration.images)} crops")
-    return _Bench(config, source, calibration, crops, score(source.build(), crops), budgets)
+    expected = score(source.build(), crops)
+    answers = decode(schema, expected, source.operating)
+    return _Bench(config, source, calibration, crops, expected, answers, budgets)
 
 
 def _tune(bench: _Bench) -> Tuned:
@@ -190,9 +196,8 @@ def _report(
     schema = bench.source.schema
     forms = {}
     for name, logits in {_SHARED: outcome.logits, **ported}.items():
-        decoded = [decode(schema, each, operating) for each in (bench.expected, logits)]
         forms[name] = {
-            "flips": flips(*decoded).share.to_object(),
+            "flips": flips(bench.answers, decode(schema, logits, operating)).share.to_object(),
             "divergence": divergence(schema, bench.expected, logits),
         }
     names = [node.name for node in weighted_nodes(decisions.model)]

@@ -18,10 +18,10 @@ from benchmarks.labelled import Targets
 from benchmarks.metrics import Metrics, evaluate
 from benchmarks.report import Rows
 from runtime.arrays import Logits
-from runtime.decode import decode
+from runtime.decode import Decoded
 from runtime.errors import ConfigError
 from runtime.schema import Schema
-from runtime.scores import OperatingPoint, probabilities
+from runtime.scores import probabilities
 
 __all__ = ["EXACT", "Drop", "allowed_drops", "divergence", "drop_rows", "measure_drops"]
 
@@ -90,25 +90,21 @@ class Drop:
 
 def measure_drops(
     schema: Schema,
-    before: Logits,
-    after: Logits,
+    before: Decoded,
+    after: Decoded,
     targets: Targets,
-    operating: OperatingPoint,
     budgets: Mapping[str, float],
 ) -> list[Drop]:
-    """Compare two networks' scores of the same crops.
+    """Compare two networks' answers for the same crops, each with thresholds of its own.
 
     Args:
         schema: Heads and readings.
-        before: Head name to (N, K) logits.
+        before: N answers.
         after: The same of the compressed network.
         targets: N truths.
-        operating: Temperatures and thresholds for both.
         budgets: From ``allowed_drops``.
     """
-    first, second = (
-        evaluate(schema, decode(schema, logits, operating), targets) for logits in (before, after)
-    )
+    first, second = (evaluate(schema, answers, targets) for answers in (before, after))
     return [_drop(name, budget, first, second) for name, budget in budgets.items()]
 
 

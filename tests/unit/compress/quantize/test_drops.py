@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.labelled import Targets
 from compress.quantize.drops import allowed_drops, divergence, drop_rows, measure_drops
-from runtime.arrays import Logits
+from runtime.decode import Decoded, decode
 from runtime.errors import ConfigError
 from runtime.schema import Head, HeadKind, Reading, Schema
 from runtime.scores import OperatingPoint
@@ -23,13 +23,14 @@ SCHEMA = Schema(
 )
 
 
-def logits(a: list[int], b: list[int], extras: list[tuple[int, int]]) -> Logits:
-    """Sure scores that say these labels."""
-    return {
+def answers(a: list[int], b: list[int], extras: list[tuple[int, int]]) -> Decoded:
+    """What sure scores of these labels are decoded to."""
+    logits = {
         "a": np.eye(2, dtype=np.float32)[a] * 8,
         "b": np.eye(2, dtype=np.float32)[b] * 8,
         "extras": np.array(extras, np.float32) * 16 - 8,
     }
+    return decode(SCHEMA, logits, OperatingPoint())
 
 
 def targets(a: list[int], b: list[int], extras: list[tuple[int, int]]) -> Targets:
@@ -48,10 +49,10 @@ def test_budgets_come_from_the_schema_and_the_flags() -> None:
 def test_drops_of_heads_readings_and_the_whole() -> None:
     none = [(0, 0)] * 4
     truth = targets([0, 0, 0, 0], [0, 0, 0, -1], none)
-    before = logits([0, 0, 0, 1], [0, 0, 1, 0], none)
-    after = logits([1, 0, 0, 0], [0, 1, 1, 0], [(0, 0), (0, 0), (0, 0), (1, 0)])
+    before = answers([0, 0, 0, 1], [0, 0, 1, 0], none)
+    after = answers([1, 0, 0, 0], [0, 1, 1, 0], [(0, 0), (0, 0), (0, 0), (1, 0)])
     budgets = {"exact": 0.3, "text": 0.3, "a": 0.0, "b": 0.0, "extras": 0.0}
-    drops = measure_drops(SCHEMA, before, after, truth, OperatingPoint(), budgets)
+    drops = measure_drops(SCHEMA, before, after, truth, budgets)
     found = {drop.name: drop for drop in drops}
     assert (found["a"].before, found["a"].after) == (0.75, 0.75)  # one lost, one gained
     assert (found["a"].paired.only_first, found["a"].paired.only_second) == (1, 1)
@@ -73,23 +74,23 @@ def test_drops_of_heads_readings_and_the_whole() -> None:
 def test_one_crop_is_within_any_budget_but_none() -> None:
     none = [(0, 0)] * 10
     truth = targets([0] * 10, [0] * 10, none)
-    before = logits([0] * 10, [0] * 10, none)
+    before = answers([0] * 10, [0] * 10, none)
     for lost, budget, within in (
         (1, 0.001, True),
         (1, 0.0, False),
         (2, 0.15, False),
         (2, 0.2, True),
     ):
-        after = logits([1] * lost + [0] * (10 - lost), [0] * 10, none)
-        (found,) = measure_drops(SCHEMA, before, after, truth, OperatingPoint(), {"a": budget})
+        after = answers([1] * lost + [0] * (10 - lost), [0] * 10, none)
+        (found,) = measure_drops(SCHEMA, before, after, truth, {"a": budget})
         assert found.within is within
 
 
 def test_a_head_without_labels_loses_nothing() -> None:
     none = [(0, 0)] * 2
     truth = targets([0, 0], [-1, -1], none)
-    both = logits([0, 0], [0, 1], none)
-    (found,) = measure_drops(SCHEMA, both, both, truth, OperatingPoint(), {"b": 0.0})
+    both = answers([0, 0], [0, 1], none)
+    (found,) = measure_drops(SCHEMA, both, both, truth, {"b": 0.0})
     assert found.within
     assert np.isnan(found.before)
     assert drop_rows([found]) == []

@@ -14,6 +14,7 @@ from benchmarks.labelled import Targets
 from compress.quantize.drops import measure_drops
 from compress.quantize.harm import fit_budget, rank_layers
 from runtime.arrays import Logits
+from runtime.decode import Decoded, decode
 from runtime.errors import ParityError
 from runtime.schema import Head, HeadKind, Schema
 from runtime.scores import OperatingPoint
@@ -36,6 +37,10 @@ def scores(names: Collection[str]) -> Logits:
     }
 
 
+def answers(logits: Logits) -> Decoded:
+    return decode(SCHEMA, logits, OperatingPoint())
+
+
 DECISIONS: Any = SimpleNamespace(
     names=tuple(HARM), schema=SCHEMA, score=lambda names, _: scores(names)
 )
@@ -43,7 +48,7 @@ DECISIONS: Any = SimpleNamespace(
 
 def fit(**budgets: float) -> Any:
     def judge(logits: Logits) -> Any:
-        return measure_drops(SCHEMA, scores(()), logits, TRUTH, OperatingPoint(), budgets)
+        return measure_drops(SCHEMA, answers(scores(())), answers(logits), TRUTH, budgets)
 
     return fit_budget(DECISIONS, judge, scores, NONE)
 

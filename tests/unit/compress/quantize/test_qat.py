@@ -16,10 +16,13 @@ from compress.quantize.cli import QuantizeConfig, quantize
 from compress.quantize.int8_speed import score_on
 from compress.quantize.qat import QatConfig
 from runtime.errors import ConfigError
+from runtime.schema import Head, HeadKind, Schema
+from runtime.scores import OperatingPoint
 from tests.slimming import SPEC, tiny_config, tiny_network, write_checkpoint
 from tests.training import NO_CHANGES
-from train.checkpoint import Checkpoint, load_checkpoint
+from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.data import load_crops
+from train.network import build
 from train.scoring import score
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -79,6 +82,37 @@ def test_graph_and_float_weights_are_one_network(trained: Checkpoint, lamps: Pat
         # Rounding apart: the INT8 graph does what the checkpoint's own weights do in float.
         assert np.corrcoef(logits.ravel(), expected[name].ravel())[0, 1] > 0.99
     assert trained.operating.fitted_on is not None
+
+
+def test_each_network_is_judged_with_thresholds_of_its_own(lamps: Path, tmp_path: Path) -> None:
+    head = Head(name="extras", kind=HeadKind.LABELS, labels=("red", "left"))
+    schema = Schema(name="extras", heads=(head,))
+    nothing = OperatingPoint(label_thresholds={"extras": (1.0, 1.0)})
+    source = save_checkpoint(
+        tmp_path / "source",
+        build(schema, SPEC, tiny_config(width=8)),
+        schema=schema,
+        spec=SPEC,
+        config=tiny_config(width=8),
+        slimmed=False,
+        operating=nothing,
+        metrics={},
+        lineage={},
+    )
+    none = 0
+    for part in ("train", "val"):
+        rows = (lamps / part / "labels.tsv").read_text(encoding="utf-8").splitlines()
+        named = dict(row.split("\t") for row in rows)
+        shown = {path: {*label.split(",")} & {*head.labels} for path, label in named.items()}
+        text = [f"{lamps / part / path}\t{'|'.join(s) or '-'}\n" for path, s in shown.items()]
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "labels.tsv").write_text("".join(text), encoding="utf-8")
+        none = sum(not labels for labels in shown.values())
+    changes = {"steps": 2, "teacher": ()}
+    found = quantize(options(source.folder, tmp_path, tmp_path / "int8", **changes))
+    # With its own thresholds the float network calls nothing, whatever suits the new one.
+    assert found.operating.label_thresholds != nothing.label_thresholds
+    assert found.metrics["quantize"]["drops"]["exact"]["before"] == none / 96
 
 
 def test_an_interrupted_training_ends_with_the_same_decisions(
