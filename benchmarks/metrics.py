@@ -95,7 +95,8 @@ class Metrics:
     given: Bools
     """(N,) whether the label gives any head."""
     answer_given: Bools
-    """(N,) whether the label gives the answer: the reading if there is one, else any head."""
+    """(N,) whether the label gives the whole answer, which the confidence is of: the readings if
+    there are any, else every head with all of its labels."""
     unit_right: Mapping[str, Bools]
     """Head or reading to (N,): whether it is right; meaningless where not ``unit_given``."""
     unit_given: Mapping[str, Bools]
@@ -128,15 +129,18 @@ def evaluate(schema: Schema, decoded: Decoded, targets: Targets) -> Metrics:
     heads: dict[str, HeadMetrics] = {}
     right: dict[str, Bools] = {}
     given: dict[str, Bools] = {}
+    whole: Bools = np.ones(len(decoded), np.bool_)
     for head in schema.heads:
         if head.kind is HeadKind.CHOICE:
             truth, answer = targets.choices[head.name], decoded.choices[head.name]
             right[head.name], given[head.name] = truth == answer, truth >= 0
+            whole &= truth >= 0
             heads[head.name] = _choice(head, truth, answer)
         else:
             present = targets.labels[head.name]
             right[head.name] = _sets_right(present, decoded.labels[head.name])
             given[head.name] = _sets_given(present)
+            whole &= np.asarray((present >= 0).all(axis=1))
             heads[head.name] = _labels(head, present, decoded)
     readings = {}
     for reading in schema.readings:
@@ -146,7 +150,7 @@ def evaluate(schema: Schema, decoded: Decoded, targets: Targets) -> Metrics:
         readings[reading.name] = ReadingMetrics(
             Share.of(right[reading.name], given[reading.name]), shares
         )
-    return _summarise(schema, heads, readings, right, given)
+    return _summarise(schema, heads, readings, right, given, whole)
 
 
 def _summarise(
@@ -155,12 +159,13 @@ def _summarise(
     readings: Mapping[str, ReadingMetrics],
     right: Mapping[str, Bools],
     given: Mapping[str, Bools],
+    whole: Bools,
 ) -> Metrics:
     """Join what holds per head and reading to what holds per sample."""
     units = [*readings, *(head.name for head in schema.free_heads)]
     exact_right: Bools = np.all([right[name] | ~given[name] for name in units], axis=0)
     any_given: Bools = np.any([given[name] for name in units], axis=0)
-    answer_right, answer_given = exact_right, any_given
+    answer_right, answer_given = exact_right, whole
     if readings:
         answer_right = np.all([right[name] for name in readings], axis=0)
         answer_given = np.all([given[name] for name in readings], axis=0)

@@ -14,7 +14,7 @@ draw of 194 to the next. So the achieved precision on test data, with its interv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -40,6 +40,7 @@ __all__ = [
     "fit_operating_point",
     "lowest_threshold",
     "recall_at_precision",
+    "unfittable",
 ]
 
 PRECISION_FLOOR: Final = 0.999
@@ -108,7 +109,8 @@ def fit_operating_point(
     In this order, because each step changes the confidences of the next: a temperature per head;
     per label of a labels head the threshold that ``labels`` asks for; per choice head the lowest
     threshold that keeps the floor; the same for the whole answer. Heads without a validation label
-    get the temperature that all heads have together, and threshold 0 or 0.5.
+    get the temperature that all heads have together, and threshold 0 or 0.5. Where samples label
+    some of the heads only, never all, no whole answer is accepted; the heads' thresholds stand.
 
     Args:
         schema: Heads and readings.
@@ -120,11 +122,12 @@ def fit_operating_point(
 
     Raises:
         ConfigError: the floor is outside (0, 1].
-        DataError: no sample labels the answer, so that nothing could ever be accepted.
+        DataError: no sample labels the reading, so that nothing could ever be accepted.
         EngineError: logits are NaN or infinite.
     """
     if not 0 < precision_floor <= 1:
         raise ConfigError(f"precision floor must be in (0, 1], got {precision_floor}")
+    unfittable(schema, targets)
     truths: dict[str, npt.NDArray[np.integer]] = {**targets.choices, **targets.labels}
     point = OperatingPoint(
         temperatures=fit_temperatures(schema.heads, logits, truths),
@@ -140,15 +143,40 @@ def fit_operating_point(
     decoded = decode(schema, logits, point)
     metrics = evaluate(schema, decoded, targets)
     known = metrics.answer_given
-    if not known.any():
-        raise DataError(
-            f"none of {len(known)} validation samples labels the answer of schema "
-            f"{schema.name!r}, so no threshold can be fitted; label the reading or the heads"
-        )
     threshold = lowest_threshold(
         decoded.confidence[known], metrics.answer_right[known], precision_floor
     )
     return replace(point, answer_threshold=threshold)
+
+
+def unfittable(schema: Schema, targets: Targets) -> Sequence[str]:
+    """Return what cannot be fitted on these truths, a sentence each; nothing is the rule.
+
+    Raises:
+        DataError: no sample labels the readings, so that nothing could ever be accepted.
+    """
+    truths: dict[str, npt.NDArray[np.integer]] = {**targets.choices, **targets.labels}
+    given = {name: truth.reshape(len(truth), -1) >= 0 for name, truth in truths.items()}
+    notes = []
+    silent = [name for name, known in given.items() if not known.any()]
+    if silent:
+        notes.append(
+            f"no validation sample labels {', '.join(silent)}: it will not be known how right they "
+            "are, and they get no threshold"
+        )
+    read = [name for reading in schema.readings for name in reading.heads]
+    whole = np.all([given[name].all(axis=1) for name in read or given], axis=0)
+    if not whole.any():
+        if read:
+            raise DataError(
+                f"none of {len(whole)} validation samples labels the answer of schema "
+                f"{schema.name!r}, so no threshold can be fitted; label the whole reading"
+            )
+        notes.append(
+            "no validation sample labels all heads, so nothing is known of whole answers: none "
+            "will be accepted; heads have thresholds of their own"
+        )
+    return notes
 
 
 def lowest_threshold(

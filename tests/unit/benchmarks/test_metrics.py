@@ -41,7 +41,9 @@ def test_exact_needs_every_head_and_masks_missing_ones() -> None:
     assert (metrics.heads["colour"].accuracy.hits, metrics.heads["colour"].accuracy.total) == (2, 3)
     assert (metrics.heads["tags"].accuracy.hits, metrics.heads["tags"].accuracy.total) == (2, 3)
     assert metrics.reading_exact is None
-    assert metrics.answer == metrics.exact
+    # A confidence is that of all heads, so only samples that give all of them can judge it.
+    assert metrics.answer_given.tolist() == [True, True, False, False, False]
+    assert (metrics.answer.hits, metrics.answer.total) == (1, 2)
 
 
 def test_reading_counts_as_text_and_is_the_answer() -> None:

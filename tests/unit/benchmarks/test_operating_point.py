@@ -15,6 +15,7 @@ from benchmarks.operating_point import (
     fit_operating_point,
     lowest_threshold,
     recall_at_precision,
+    unfittable,
 )
 from runtime.decode import decode
 from runtime.errors import ConfigError, DataError, EngineError
@@ -203,17 +204,65 @@ def test_label_thresholds_shape_the_answer_that_is_accepted() -> None:
     random = np.random.default_rng(0)
     tags = (random.random((200, 2)) < 0.5).astype(np.int8)
     logits = {
-        "colour": np.zeros((200, 3), np.float32),
+        "colour": np.tile(np.array([9, 0, 0], np.float32), (200, 1)),
         # "new" is only ever called with a probability under one half.
         "tags": (np.where(tags, [-1.0, 3.0], [-3.0, -3.0])).astype(np.float32),
     }
-    targets = targets_of(GARMENTS, {"colour": [-1] * 200, "tags": tags.tolist()})
+    targets = targets_of(GARMENTS, {"colour": [0] * 200, "tags": tags.tolist()})
     point = fit_operating_point(GARMENTS, logits, targets)
     assert point.label_thresholds["tags"][0] < 0.5
     decoded = decode(GARMENTS, logits, point)
     assert evaluate(GARMENTS, decoded, targets).exact.value == 1.0
-    assert "colour" not in point.choice_thresholds
     assert decoded.accepted.all()
+
+
+def test_the_floor_is_kept_by_whole_answers_though_most_labels_are_missing() -> None:
+    random = np.random.default_rng(1)
+    colour, tags = random.integers(0, 3, 4000), random.random((4000, 2)) < 0.5
+    logits = {
+        "colour": (2 * np.eye(3)[colour] + random.normal(0, 1.2, (4000, 3))).astype(np.float32),
+        "tags": (np.where(tags, 2.5, -2.5) + random.normal(0, 1.2, (4000, 2))).astype(np.float32),
+    }
+    full = targets_of(GARMENTS, {"colour": colour.tolist(), "tags": tags.astype(int).tolist()})
+    rare = random.random(4000) < 0.2
+    partly = targets_of(
+        GARMENTS,
+        {
+            "colour": np.where(rare, colour, -1).tolist(),
+            "tags": tags.astype(int).tolist(),
+        },
+    )
+    point = fit_operating_point(GARMENTS, logits, partly, precision_floor=0.9)
+    decoded = decode(GARMENTS, logits, point)
+    right = evaluate(GARMENTS, decoded, full).answer_right
+    assert decoded.accepted.sum() > 400
+    assert right[decoded.accepted].mean() > 0.87  # as far as 800 samples can tell
+
+
+def test_heads_that_no_sample_labels_together_accept_no_whole_answer() -> None:
+    random = np.random.default_rng(2)
+    colour, tags = random.integers(0, 3, 100), (random.random((100, 2)) < 0.5).astype(int)
+    logits = {
+        "colour": (9 * np.eye(3)[colour]).astype(np.float32),
+        "tags": (18.0 * tags - 9).astype(np.float32),
+    }
+    tags[:50], colour[50:] = -1, -1
+    targets = targets_of(GARMENTS, {"colour": colour.tolist(), "tags": tags.tolist()})
+    assert ["whole answers" in note for note in unfittable(GARMENTS, targets)] == [True]
+    point = fit_operating_point(GARMENTS, logits, targets)
+    assert point.answer_threshold == ACCEPT_NOTHING
+    assert point.choice_thresholds["colour"] < 1
+    assert not decode(GARMENTS, logits, point).accepted.any()
+
+
+def test_what_nobody_labelled_is_told() -> None:
+    full = {"colour": [0, 1], "tags": [[0, 1], [1, 0]]}
+    assert unfittable(GARMENTS, targets_of(GARMENTS, full)) == []
+    silent = unfittable(GARMENTS, targets_of(GARMENTS, {**full, "tags": [[-1, -1]] * 2}))
+    assert silent[0].startswith("no validation sample labels tags:")
+    spoken = {"one": [1, -1], "two": [-1, 2], "rows": [0, 0]}
+    with pytest.raises(DataError, match="none of 2 validation samples labels the answer"):
+        unfittable(PLATES, targets_of(PLATES, spoken))
 
 
 def test_validation_without_answers_cannot_fit() -> None:
