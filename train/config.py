@@ -36,7 +36,7 @@ class FitConfig:
     repeats: tuple[int, ...] = ()
     """How often an epoch shows each of --data; once where not given."""
     init: Path | None = None
-    """Checkpoint to start from instead of random weights."""
+    """Checkpoint to start from instead of random weights; its network is kept as it is."""
     imgsz: tuple[int, int] = (48, 144)
     """Height and width of the input, px."""
     resize: str = "stretch"

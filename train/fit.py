@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,6 +27,7 @@ from .checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from .config import FitConfig
 from .curves import draw_curves
 from .data import CropSet, load_sets
+from .data_checks import data_notes
 from .guidance import Guidance
 from .labels import resolve_schema
 from .lineage import lineage_entry, plain, step_name
@@ -34,6 +35,7 @@ from .loop import TrainingResult, run_training
 from .network import Network, build
 from .parallel import current_ranks, joined_ranks
 from .recipes import RECIPES
+from .threads import use_threads
 
 __all__ = ["Task", "fit", "main", "open_task", "prepare", "train_network", "write_result"]
 
@@ -84,7 +86,7 @@ def prepare(config: FitConfig) -> None:
     """
     check_free(config.output, overwrite=config.overwrite)
     check_matplotlib()
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    use_threads(config.threads)
 
 
 def open_task(config: FitConfig, schema: Schema, *, unlabelled: Sequence[Path] = ()) -> Task:
@@ -100,6 +102,12 @@ def open_task(config: FitConfig, schema: Schema, *, unlabelled: Sequence[Path] =
     """
     spec = InputSpec(height=config.imgsz[0], width=config.imgsz[1], resize=config.resize)
     start = _start(config, schema, spec)
+    if start is not None and start.network != config.network:
+        say(
+            f"note: the network is that of {config.init}: {start.network.backbone}, pool "
+            f"{start.network.pool}; --network and its sizes are for fresh ones"
+        )
+        config = replace(config, network=start.network)
     crops, validation = load_sets(
         config.data,
         config.validation,
@@ -111,6 +119,8 @@ def open_task(config: FitConfig, schema: Schema, *, unlabelled: Sequence[Path] =
         cache_mb=config.cache_mb,
     )
     say(f"{len(crops)} training crops, {len(validation)} validation crops, schema {schema.name}")
+    for note in data_notes(schema, crops, validation, config.validation):
+        say(note)
     return Task(config, schema, spec, start, crops, validation)
 
 
@@ -189,7 +199,7 @@ def _write(
         network,
         schema=task.schema,
         spec=task.spec,
-        config=start.network if start else config.network,
+        config=config.network,
         slimmed=start is not None and start.channels is not None,
         operating=fit_operating_point(
             task.schema,

@@ -50,6 +50,8 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.validate_every) < 1:
             raise ConfigError("steps, batch and validate_every must be >= 1")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"seed must be in [0, 2**63), got {self.seed}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise ConfigError(f"precision must be auto, fp32 or bf16, got {self.precision!r}")
         if not (1 <= self.accumulate <= self.batch and self.patience >= 0 and 0 <= self.ema < 1):

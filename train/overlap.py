@@ -101,7 +101,7 @@ def _places_in(source: Path, schema: Schema) -> Sequence[str]:
 
 
 def overlap_warnings(
-    source: Path, pictures: Pictures, digest: str, seen: Sequence[SeenData]
+    source: Path | str, pictures: Pictures, digest: str, seen: Sequence[SeenData]
 ) -> Sequence[str]:
     """Return a sentence for each of ``seen`` that shares pictures with a test set.
 

@@ -40,6 +40,7 @@ from .optim import build_optimiser
 from .parallel import Ranks
 from .recipes import RECIPES
 from .step import TrainingStep
+from .threads import use_threads
 
 __all__ = ["SpeedConfig", "main", "measure"]
 
@@ -95,7 +96,7 @@ def measure(config: SpeedConfig) -> dict[str, float]:
     Raises:
         DataError: the data cannot be used.
     """
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    use_threads(config.threads)
     _, recipe = RECIPES[config.recipe]
     schema = resolve_schema(config.schema or recipe.schema, config.data)
     spec = InputSpec(height=recipe.imgsz[0], width=recipe.imgsz[1], resize=recipe.resize)

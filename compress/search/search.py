@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-import torch
-
 from benchmarks.budget import Limit, read_budget, read_load
 from benchmarks.command import say
 from benchmarks.environment import device
@@ -20,6 +18,7 @@ from runtime.staging import check_free, write_text
 from train.checkpoint import Checkpoint, load_checkpoint
 from train.data import load_crops
 from train.lineage import plain
+from train.threads import use_threads
 
 from .chain import FULL, PROXY, Chain
 from .config import SearchConfig
@@ -111,7 +110,7 @@ def _open(config: SearchConfig) -> Checkpoint:
     for width in config.widths:
         narrowed(source.network, width)
     _check_run(config, source)
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    use_threads(config.threads)
     return source
 
 

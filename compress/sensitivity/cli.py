@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
-import torch
 import tyro
 
 from benchmarks.command import require_packages, run_command, say
@@ -42,6 +41,7 @@ from train.data import load_crops
 from train.lineage import lineage_entry
 from train.progress import progress
 from train.scoring import score
+from train.threads import use_threads
 
 from .heat_map import draw_heat_maps
 
@@ -131,7 +131,7 @@ def measure_sensitivity(config: SensitivityConfig) -> Mapping[str, Any]:
     check_free(config.output, overwrite=config.overwrite)
     check_matplotlib()
     require_packages("compress", "onnx", "onnxscript")
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    use_threads(config.threads)
     source = load_checkpoint(config.checkpoint)
     crops = load_crops(config.data, source.schema, source.input, skip_bad=config.skip_bad)
     order = np.random.default_rng(config.seed).permutation(len(crops))

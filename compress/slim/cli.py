@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
 from benchmarks.command import run_command, say
@@ -33,6 +32,7 @@ from train.lineage import lineage_entry, plain, step_name
 from train.loop import LoopConfig, TrainingResult, run_training
 from train.network import Network, channel_plan
 from train.scoring import Evaluation, evaluate_network
+from train.threads import use_threads
 
 from .comparison import Side, comparison_rows, measure_eager_latency
 from .config import SlimConfig
@@ -121,7 +121,7 @@ def slim(config: SlimConfig, peer: Cut | None = None) -> Checkpoint:
     """
     check_free(config.output, overwrite=config.overwrite)
     check_matplotlib()
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    use_threads(config.threads)
     bench = _open(config, peer)
     source, original = bench.source, bench.source.build()
     before = Side.of(original, source.input, bench.evaluate(original))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from tests.training import lamps_config, quick_loop, write_schema
 from train.checkpoint import load_checkpoint
 from train.data import load_crops
 from train.fit import fit, main
+from train.network import NetworkConfig
 from train.optim import OptimConfig
 from train.recipes import RECIPES
 from train.scoring import score
@@ -141,6 +143,19 @@ def test_training_goes_on_from_a_checkpoint(
     assert checkpoint.lineage["fit2"]["inputs"]["init"] == start.digest
 
 
+def test_a_start_keeps_its_network_whatever_is_asked_for(
+    lamps: Path, lamps_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = NetworkConfig(backbone="mobilenet_v3_small", pool="attention")
+    config = lamps_config(lamps, tmp_path / "out", init=lamps_checkpoint, loop=quick_loop(1))
+    checkpoint = fit(replace(config, network=asked))
+    start = load_checkpoint(lamps_checkpoint)
+    assert checkpoint.network == start.network
+    recorded = checkpoint.lineage["fit2"]["config"]["network"]
+    assert recorded == start.lineage["fit"]["config"]["network"]
+    assert "the network is that of" in capsys.readouterr().err
+
+
 def test_a_start_of_another_schema_or_size_is_refused(
     lamps: Path, lamps_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -199,6 +214,8 @@ def test_an_existing_output_is_kept(
         (("--network.sizes", "depth=4"), "it has no size 'depth'. Its sizes and their defaults: "),
         (("--network", "vgg"), "backbone 'vgg' is unknown"),
         (("--init", "nowhere"), "cannot be read"),
+        (("--threads", "-1"), "--threads must be 0"),
+        (("--loop.seed", "-1"), "seed must be in [0, 2**63)"),
     ],
 )
 def test_bad_options_and_data_fail_with_one_error(
