@@ -6,6 +6,7 @@ already is not made again, and interrupted runs go on where they were.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from benchmarks.figures import check_matplotlib
 from runtime.errors import ConfigError, HeadlightError
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema
+from runtime.staging import write_text
 
 from .checkpoint import CHECKPOINT_FILE, load_checkpoint
 from .data import CropSet, load_crops
@@ -71,7 +73,7 @@ def study(config: StudyConfig) -> Sequence[Outcome]:
         One outcome per run that is there.
 
     Raises:
-        ConfigError: the plan cannot be used.
+        ConfigError: the plan cannot be used, or was changed after some of its runs.
         HeadlightError: a run failed; its log is named. The others were finished first.
         KeyboardInterrupt: interrupted; the same call goes on.
     """
@@ -85,6 +87,7 @@ def study(config: StudyConfig) -> Sequence[Outcome]:
         for run in plan.runs(config.data, config.output, config.seeds)
         if not config.variants or run.variant in config.variants
     ]
+    _check_made_alike(runs)
     config.output.mkdir(parents=True, exist_ok=True)
     for command in plan.prepare:
         _prepare([fill(word, {"data": config.data, "output": config.output}) for word in command])
@@ -117,6 +120,36 @@ def _log(run: Run) -> Path:
     return run.output.with_name(f"{run.output.name}.log")
 
 
+def _command_file(run: Run) -> Path:
+    return run.output.with_name(f"{run.output.name}.command")
+
+
+def _check_made_alike(runs: Sequence[Run]) -> None:
+    """Fail where a finished run was made by another command than the plan has now.
+
+    Runs without a record, such as those put there by hand, are taken as they are.
+
+    Raises:
+        ConfigError: names the runs.
+    """
+    changed = [
+        run.output.name
+        for run in runs
+        if _is_there(run.output)
+        and _command_file(run).is_file()
+        and _command_file(run).read_text("utf-8") != _command_text(run)
+    ]
+    if changed:
+        raise ConfigError(
+            f"the plan has changed since {', '.join(changed)} in {runs[0].output.parent}; delete "
+            "these folders to train them anew, or choose another --output"
+        )
+
+
+def _command_text(run: Run) -> str:
+    return json.dumps(run.planned, ensure_ascii=False) + "\n"
+
+
 def _train_all(runs: Sequence[Run], jobs: int) -> list[Run]:
     """Run what is missing, ``jobs`` at a time; returns the runs that failed."""
     # Not os.cpu_count(): taskset and containers give a process fewer cores.
@@ -132,6 +165,7 @@ def _train_all(runs: Sequence[Run], jobs: int) -> list[Run]:
             say(f"{run.output.name}: left out, {run.start.name} is not there")
             return False
         say(f"{run.output.name}: started")
+        write_text(_command_file(run), _command_text(run))
         command = [sys.executable, "-m", run.module, *run.arguments, "--threads", str(threads)]
         with (
             _log(run).open("ab") as log,

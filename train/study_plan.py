@@ -57,6 +57,8 @@ class Run:
     seed: int
     module: str
     arguments: tuple[str, ...]
+    planned: tuple[str, ...]
+    """Module and arguments as the plan has them, wherever data and output are."""
     output: Path
     """Checkpoint folder that it makes."""
     start: Path | None
@@ -100,6 +102,7 @@ class Plan:
             seed=seed,
             module=module,
             arguments=(*arguments, "--output", str(folder)),
+            planned=variant.command,
             output=folder,
             start=start,
         )

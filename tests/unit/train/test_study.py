@@ -128,6 +128,9 @@ def test_a_study_trains_once_and_compares(
     assert (out / "study.png").read_bytes().startswith(b"\x89PNG")
     assert main(arguments) == 0
     assert "started" not in capsys.readouterr().err
+    edited = PLAN.replace("base = []", 'base = ["--loop.loss.choice", "focal"]')
+    assert main([str(written(tmp_path, edited)), *arguments[1:]]) == 1
+    assert "the plan has changed since base-s5" in capsys.readouterr().err
 
 
 def test_a_failed_run_names_its_log(
