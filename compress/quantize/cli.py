@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from benchmarks.command import require_packages, run_command, say
 from benchmarks.compare import flips
+from benchmarks.metrics import evaluate
 from benchmarks.operating_point import fit_operating_point
 from benchmarks.report import Rows, show_table
 from runtime.arrays import Logits
@@ -33,8 +33,9 @@ from train.lineage import lineage_entry, step_name
 from train.network import Network
 from train.readiness import Target, require_ready
 from train.scoring import score
+from train.threads import use_threads
 
-from .calibration import Calibration, draw_calibration
+from .calibration import Calibration
 from .config import QuantizeConfig
 from .decisions import Decisions
 from .drops import allowed_drops, divergence, drop_rows, measure_drops
@@ -94,7 +95,7 @@ def quantize(config: QuantizeConfig) -> Checkpoint:
     """
     check_free(config.output, overwrite=config.overwrite)
     require_packages("compress", "onnx", "onnxscript")
-    torch.set_num_threads(config.threads or torch.get_num_threads())
+    use_threads(config.threads)
     bench = _open(config)
     source, schema, spec = bench.source, bench.source.schema, bench.source.input
     network, operating, tuned = source.build(), source.operating, None
@@ -120,7 +121,8 @@ def quantize(config: QuantizeConfig) -> Checkpoint:
         "history": list(tuned.history) if tuned else [],
     }
     _show(outcome, report, speed)
-    return _write(bench, network, forms, operating, report, tuned)
+    metrics = {**source.metrics, **_accuracies(bench, outcome.logits), "quantize": report}
+    return _write(bench, network, forms, operating, metrics, tuned)
 
 
 def _forms(bench: _Bench, decisions: Decisions, outcome: Outcome) -> dict[str, Any]:
@@ -142,14 +144,7 @@ def _open(config: QuantizeConfig) -> _Bench:
     source = load_checkpoint(config.checkpoint)
     schema, spec = source.schema, source.input
     budgets = allowed_drops(schema, config.max_drop, config.max_drops)
-    calibration = draw_calibration(
-        config.calibration,
-        schema,
-        spec,
-        count=config.samples,
-        seed=config.seed,
-        skip_bad=config.skip_bad,
-    )
+    calibration = config.draw(schema, spec)
     for head, labels in calibration.missing.items():
         shown = ", ".join(labels[:10]) + (", ..." if len(labels) > 10 else "")
         say(f"no calibration crop shows {len(labels)} labels of {head}: {shown}")
@@ -183,6 +178,14 @@ def _refit(bench: _Bench, network: Network) -> OperatingPoint:
         crops.targets,
         fitted_on=f"{names}: {len(crops)} crops, sha256 {crops.digest[:12]}",
     )
+
+
+def _accuracies(bench: _Bench, logits: Logits) -> dict[str, Any]:
+    """Return what every checkpoint says of its network, measured as ``evaluate_network`` does."""
+    answers = decode(bench.source.schema, logits, OperatingPoint())
+    found = evaluate(bench.source.schema, answers, bench.crops.targets)
+    heads = {name: head.accuracy.value for name, head in found.heads.items()}
+    return {"exact": found.exact.value, "heads": heads}
 
 
 def _report(
@@ -246,7 +249,7 @@ def _write(
     network: Network,
     forms: Mapping[str, Any],
     operating: OperatingPoint,
-    report: Mapping[str, Any],
+    metrics: Mapping[str, Any],
     tuned: Tuned | None,
 ) -> Checkpoint:
     import onnx
@@ -267,7 +270,7 @@ def _write(
             config=source.network,
             slimmed=source.channels is not None,
             operating=operating,
-            metrics={**source.metrics, "quantize": report},
+            metrics=metrics,
             lineage={
                 **source.lineage,
                 step_name(source.lineage, "quantize"): lineage_entry(config, inputs),

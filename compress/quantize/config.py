@@ -10,8 +10,11 @@ from typing import Annotated, Literal
 import tyro
 
 from runtime.errors import ConfigError
+from runtime.preprocess import InputSpec
+from runtime.schema import Schema
 from train.assignments import NamedNumbers
 
+from .calibration import Calibration, draw_calibration
 from .qat import QatConfig
 
 __all__ = ["QuantizeConfig"]
@@ -68,6 +71,21 @@ class QuantizeConfig:
 
         if self.engine_best and self.timed_engine != "openvino":
             raise ConfigError("--engine-best is about OpenVINO: pass --engine openvino")
+
+    def draw(self, schema: Schema, spec: InputSpec) -> Calibration:
+        """Draw the calibration crops.
+
+        Raises:
+            DataError: as ``draw_calibration``.
+        """
+        return draw_calibration(
+            self.calibration,
+            schema,
+            spec,
+            count=self.samples,
+            seed=self.seed,
+            skip_bad=self.skip_bad,
+        )
 
     @property
     def timed_engine(self) -> str:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from benchmarks.environment import environment
 from benchmarks.report import Rows
 from runtime.errors import DataError
-from train.checkpoint import Checkpoint
+from runtime.staging import file_digest
+from train.checkpoint import OWN_FILE, QUANTISED_FILE, Checkpoint
 from train.data import load_crops
 
 from .steps import Step
 
 __all__ = ["data_differences", "environment_differences", "metric_rows", "weight_rows"]
+
+
+_DATA: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("data", "validation"), "its names, labels or repeats"),
+    "calibration": "the pixels that are drawn of it",
+}
+"""Option with data to what its digest is of."""
 
 
 def environment_differences(steps: Sequence[Step]) -> list[str]:
@@ -48,23 +56,26 @@ def data_differences(steps: Sequence[Step], checkpoint: Checkpoint) -> list[str]
     found: dict[object, str] = {}
     differences = []
     for step in steps:
-        for name in ("data", "validation"):
+        for name, parts in _DATA.items():
             if name not in step.inputs:
                 continue
             sources = _sources(step, name)
             key = tuple(sources.items())
-            found[key] = found.get(key) or _digest(step, sources, checkpoint)
+            found[key] = found.get(key) or _digest(step, name, sources, checkpoint)
             if found[key] != step.inputs[name]:
                 differences.append(
-                    f"{step.name}: --{name} is not what it was: its names, labels or repeats have "
+                    f"{step.name}: --{name} is not what it was: {parts} have "
                     f"sha256 {found[key][:12]}..., recorded {step.inputs[name][:12]}..."
                 )
     return differences
 
 
 def _sources(step: Step, name: str) -> dict[str, Any]:
-    """Return what ``load_crops`` is called with for training or validation data."""
+    """Return what decides which crops a step reads."""
     skip_bad = step.config.skip_bad
+    if name == "calibration":
+        names = ("calibration", "samples", "seed", "skip_bad")
+        return {option: getattr(step.config, option) for option in names}
     if name == "validation":
         return {"sources": step.config.validation, "skip_bad": skip_bad}
     training = step.training
@@ -76,19 +87,24 @@ def _sources(step: Step, name: str) -> dict[str, Any]:
     }
 
 
-def _digest(step: Step, sources: Mapping[str, Any], checkpoint: Checkpoint) -> str:
+def _digest(step: Step, name: str, sources: Mapping[str, Any], checkpoint: Checkpoint) -> str:
+    schema, spec = checkpoint.schema, checkpoint.input
     try:
-        crops = load_crops(schema=checkpoint.schema, spec=checkpoint.input, cache_mb=0, **sources)
+        if name == "calibration":
+            digest: str = step.config.draw(schema, spec).digest
+            return digest
+        return load_crops(schema=schema, spec=spec, cache_mb=0, **sources).digest
     except DataError as error:
         raise DataError(
             f"data of step {step.name!r}: {error}\nrelative paths count from the folder in which "
             "the chain was run: start the replay there"
         ) from error
-    return crops.digest
 
 
 def weight_rows(steps: Sequence[Step], made: Sequence[Checkpoint], recorded: Checkpoint) -> Rows:
     """Return a table: whether each step's weights are the recorded ones, bit for bit.
+
+    The last row says the same of the INT8 graphs, where there are some: weights are the float ones.
 
     Args:
         steps: The steps that were repeated.
@@ -101,7 +117,16 @@ def weight_rows(steps: Sequence[Step], made: Sequence[Checkpoint], recorded: Che
     for step, checkpoint, digest in zip(steps, made, [*following, recorded.digest], strict=True):
         same = "unknown" if digest is None else "same" if digest == checkpoint.digest else "differ"
         rows.append({"step": step.name, "weights": same, "checkpoint": str(checkpoint.folder)})
+    if recorded.quantised:
+        equal = _graphs(recorded) == _graphs(made[-1])
+        rows[-1] |= {"INT8": "same" if equal else "differ"}
     return rows
+
+
+def _graphs(checkpoint: Checkpoint) -> list[str]:
+    """Return the digests of the INT8 graphs of a checkpoint."""
+    paths = [checkpoint.folder / name for name in (QUANTISED_FILE, OWN_FILE)]
+    return [file_digest(path) for path in paths if path.is_file()]
 
 
 def metric_rows(recorded: Checkpoint, made: Checkpoint, command: str) -> Rows:

@@ -7,10 +7,13 @@ import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import pytest
 
 import compress.distill.cli
+import compress.quantize.cli
 import train.fit
 from compress.replay.cli import main
 from compress.replay.steps import read_steps
@@ -143,6 +146,39 @@ def test_changed_data_is_told_or_refused(
         assert "data of step 'fit'" in capsys.readouterr().err
     finally:
         labels.write_text(rows, encoding="utf-8")
+
+
+def test_an_int8_graph_is_compared_as_well_as_its_calibration_crops(
+    lamps_checkpoint: Path,
+    lamps: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    untimed = SimpleNamespace(verdict=lambda: "no verdict", to_object=dict)
+    monkeypatch.setattr(compress.quantize.cli, "compare_speed", lambda *_: untimed)
+    crops = write_lamps(tmp_path / "crops", 40, seed=2)
+    words = [str(lamps_checkpoint), "--calibration", str(crops), "--samples", "40"]
+    words += ["--validation", str(lamps / "val"), "--output", str(tmp_path / "int8")]
+    assert compress.quantize.cli.main(words) == 0
+    again = [str(tmp_path / "int8"), "--from", "quantize", "--output"]
+    assert main([*again, str(tmp_path / "same"), "--strict"]) == 0
+    assert weights_row(capsys.readouterr().out)[1::2] == ["same", "same"]
+    for path in crops.glob("*.png"):
+        cv2.imwrite(str(path), cv2.imread(str(path)) // 3)
+    assert main([*again, str(tmp_path / "other")]) == 0
+    told = capsys.readouterr()
+    assert "quantize: --calibration is not what it was: the pixels that are drawn" in told.err
+    assert weights_row(told.out)[1::2] == ["same", "differ"]
+    assert main([*again, str(tmp_path / "strict"), "--strict"]) == 1
+    assert "error: quantize: --calibration is not what it was" in capsys.readouterr().err
+    assert not (tmp_path / "strict").exists()
+
+
+def weights_row(printed: str) -> list[str]:
+    """Cells of the line about the step ``quantize``."""
+    (line,) = [line for line in printed.splitlines() if line.startswith("| quantize ")]
+    return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
 def edited(chain: Chain, folder: Path, change: object) -> Path:

@@ -72,6 +72,10 @@ def test_the_network_learns_through_its_roundings(trained: Checkpoint, source: P
     inputs = trained.lineage["quantize"]["inputs"]
     assert set(inputs) == {"checkpoint", "calibration", "data", "validation", "teacher"}
     assert inputs["teacher"] == load_checkpoint(source).digest
+    # Its accuracies are those of its own INT8 network: the one before was random.
+    drops = report["drops"]
+    assert trained.metrics["exact"] == drops["exact"]["after"]
+    assert trained.metrics["heads"] == {name: drops[name]["after"] for name in ("colour", "side")}
 
 
 def test_graph_and_float_weights_are_one_network(trained: Checkpoint, lamps: Path) -> None:
