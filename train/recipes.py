@@ -36,10 +36,14 @@ US_PLATE: Final = FitConfig(
     schema="us-plate",
     imgsz=(64, 128),
     network=NetworkConfig(sizes={"width": 32, "last_width": 256}, pool="attention"),
-    # 46 of 54 validation plates; with slanted crops and without averaged weights 42 (one seed).
+    # No slanted crops: with them, and without averaged weights, 42 of 54 (one seed).
     loop=LoopConfig(steps=5000, ema=0.998, augment=replace(PLATES, tilt=0.0)),
 )
-"""US number plates: 4 to 8 characters anywhere on a picture; O counts as 0 and I as 1."""
+"""US number plates: 4 to 8 characters anywhere on a picture; O counts as 0 and I as 1.
+
+5,000 steps on 30,000 rendered and 515 real plates: 46 of the 54 of plates-us/val, which chose the
+weights (docs/results.md).
+"""
 
 CLOTHING_TWO_HEADS: Final = FitConfig(
     schema="derive:colour,garment",
@@ -62,10 +66,16 @@ one core (docs/results.md).
 """
 
 CLOTHING_MULTILABEL: Final = replace(CLOTHING_TWO_HEADS, schema="derive:labels")
-"""The same photos with one labels head of all colours and garments: a sigmoid per label."""
+"""The same photos with one labels head of all colours and garments: a sigmoid per label.
+
+4,000 steps on 4,906 photos: macro F1 0.848, all 28 labels right of 66.0 % of clothing/test (689).
+"""
 
 ATTRIBUTES: Final = replace(CLOTHING_TWO_HEADS, schema="derive:gender,season,usage+")
-"""A table with a column per head: gender and season are choice heads, usage a labels head."""
+"""A table with a column per head: gender and season are choice heads, usage a labels head.
+
+4,000 steps, clothing/test (688): gender 93.6 %, season 82.4 %, usage macro F1 0.847.
+"""
 
 TINY: Final = FitConfig(
     schema="cn-plate",
