@@ -41,6 +41,7 @@ from .parity import GateConfig, compare_answers
 from .scoreboard import run_alone
 from .trt.cli import EXPORTERS as TENSORRT
 from .trt.cli import PROOF_ENGINE, TrtConfig, export_kit, why_not_here
+from .trt.kit_files import load_kit
 
 __all__ = ["Cell", "MatrixConfig", "main"]
 
@@ -69,7 +70,7 @@ class MatrixConfig:
     """Test lists; exact answers and flips are counted over all of them together."""
     output: Path
     """Folder to make: matrix.md and matrix.json. The artifacts stay in OUTPUT.artifacts, and those
-    that are there already are not exported again."""
+    that were made of the same checkpoint and validation lists are not exported again."""
     engines: tuple[str, ...] = tuple(EXPORTERS)
     """Engines to export to; also trt and rtx, for TensorRT and TensorRT-RTX."""
     rounds: int = 20
@@ -139,7 +140,7 @@ def _work(config: MatrixConfig) -> int:
                 cells.append(cell)
                 folder = config.output.with_name(f"{config.output.name}.artifacts") / cell.name
                 say(cell.name)
-                _export(config, path, cell, exporter, folder)
+                _export(config, reference.checkpoint, cell, exporter, folder)
                 if cell.problem is None and cell.unproven is None:
                     manifest, session = engines.enter_context(open_engine(folder))
                     reference.measure(cell, manifest, session)
@@ -228,15 +229,15 @@ def _exporter(engine: str) -> Exporter:
 
 
 def _export(
-    config: MatrixConfig, checkpoint: Path, cell: Cell, exporter: Exporter, folder: Path
+    config: MatrixConfig, checkpoint: Checkpoint, cell: Cell, exporter: Exporter, folder: Path
 ) -> None:
     """Make an artifact or a build kit unless it is there; note what stood in the way."""
-    if (folder / MANIFEST_FILE).is_file():
+    if (folder / MANIFEST_FILE).is_file() and _is_of(Manifest.load(folder), checkpoint, config):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     wanted: Any = "auto" if cell.precision == "int8" else cell.precision
     asked = exporter.config(
-        checkpoint=checkpoint,
+        checkpoint=checkpoint.folder,
         validation=config.validation,
         output=folder,
         precision=wanted,
@@ -248,18 +249,30 @@ def _export(
             asked = replace(asked, rtx=cell.engine == "rtx")
             cell.unproven = why_not_here(asked)
             if cell.unproven is not None:
-                cell.engine_bytes = _build_only(asked)
+                cell.engine_bytes = _build_only(asked, checkpoint, config)
                 return
         export_artifact(asked, exporter)
     except HeadlightError as error:
         cell.problem = str(error).splitlines()[0]
 
 
-def _build_only(config: TrtConfig) -> int:
+def _is_of(made: Manifest, checkpoint: Checkpoint, config: MatrixConfig) -> bool:
+    """Whether this checkpoint and these lists are what an artifact was made from."""
+    before = {name: step for name, step in made.lineage.items() if name != "export"}
+    export = made.lineage["export"]
+    return (
+        before == checkpoint.lineage
+        and export["inputs"]["checkpoint"] == checkpoint.digest
+        and export["config"]["validation"] == [str(path) for path in config.validation]
+    )
+
+
+def _build_only(asked: TrtConfig, checkpoint: Checkpoint, config: MatrixConfig) -> int:
     """Make a build kit unless it is there; return the bytes of the engine that it could build."""
-    if not (config.output / KIT_FILE).is_file():
-        export_kit(config)
-    proof = config.output / PROOF_ENGINE
+    there = (asked.output / KIT_FILE).is_file()
+    if not (there and _is_of(load_kit(asked.output).draft, checkpoint, config)):
+        export_kit(asked)
+    proof = asked.output / PROOF_ENGINE
     return proof.stat().st_size if proof.is_file() else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -87,6 +88,14 @@ def test_artifacts_that_are_there_are_not_made_again(
     before = (artifact / "artifact.json").stat().st_mtime_ns
     assert main([*words, "--overwrite"]) == 0
     assert (artifact / "artifact.json").stat().st_mtime_ns == before
+    # Trained anew under the same name: its engine is another one.
+    anew = tmp_path / lamps_checkpoint.name
+    shutil.copytree(lamps_checkpoint, anew)
+    value = json.loads((anew / "checkpoint.json").read_text(encoding="utf-8"))
+    value["lineage"]["fit"]["config"]["loop"]["seed"] = 99
+    (anew / "checkpoint.json").write_text(json.dumps(value), encoding="utf-8")
+    assert main([str(anew), *words[1:], "--overwrite"]) == 0
+    assert (artifact / "artifact.json").stat().st_mtime_ns != before
 
 
 def test_an_unknown_engine_is_refused(
