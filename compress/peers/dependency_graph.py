@@ -30,7 +30,7 @@ _STEPS: Final = 200
 def cut_by(
     pruner: str, network: Network, source: Checkpoint, share: float, of: str, limits: Limits
 ) -> Network:
-    """Return a smaller network, as ``pruner`` chooses, with at least ``share`` of a cost gone.
+    """Return a smaller network, as ``pruner`` chooses, with ``share`` of its source's cost gone.
 
     torch-pruning's own way to a cost (``progressive_pruning`` of its benchmarks): it removes
     channels in many small steps until enough of the cost is gone.
@@ -39,11 +39,12 @@ def cut_by(
         pruner: ``bn-scale``: BatchNorm scales, as network slimming; ``magnitude``: the L2 norm of a
             layer's filters; ``group-norm``: the L2 norm over all layers of a group, the paper's;
             ``random``.
-        network: Of ``source``; keeps its channels.
+        network: ``source``'s, or what earlier rounds have left of it; keeps its channels.
         source: Where its schema, input and config stand.
-        share: Share to remove, in (0, 1).
+        share: Share of what ``source`` costs that is to be gone at least, in (0, 1).
         of: ``parameters`` or ``macs``.
-        limits: ``round_to`` and ``max_ratio``; torch-pruning has no least number of channels.
+        limits: ``round_to`` and ``max_ratio``, which counts from ``network``; torch-pruning has no
+            least number of channels.
 
     Raises:
         ConfigError: an unknown pruner or cost, or a share that the pruner does not reach.
@@ -55,7 +56,7 @@ def cut_by(
         )
     model = CostModel.of(network, source.input)
     cost = model.macs if of == "macs" else model.parameters
-    whole = cost(channel_plan(network))
+    whole = cost(channel_plan(source.build()))
     cut = copy.deepcopy(network.eval())
     removed = 0.0
     for _ in _steps(pruner, cut, source, limits):

@@ -86,6 +86,14 @@ def test_every_pruner_reaches_the_share(study: Path, tmp_path: Path, pruner: str
     assert found["after"]["parameters"] <= 0.4 * found["before"]["parameters"]
 
 
+def test_rounds_end_at_the_share_of_the_whole(study: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    more = ("--pruner", "magnitude", "--rounds", "3", "--round-to", "2")
+    assert main(arguments(study, "base-s0", output, *more)) == 0
+    found = load_checkpoint(output).metrics["slim"]
+    assert 0.45 <= found["after"]["macs"] / found["before"]["macs"] <= 0.5
+
+
 def test_a_share_out_of_reach_is_refused(study: Path) -> None:
     source = load_checkpoint(study / "base-s0")
     with pytest.raises(ConfigError, match=r"'magnitude' removes 0\.\d+ of the macs with --max-rat"):
