@@ -20,7 +20,7 @@ from runtime.schema import Schema
 from runtime.staging import check_free, new_folder
 
 from .arguments import POSITIONAL, artifact_names
-from .assessment import Assessment, Difference, assess, difference
+from .assessment import Assessment, Difference, assess, check_named, difference
 from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for
 from .command import run_command, say
 from .environment import device, environment
@@ -113,6 +113,7 @@ def measure_accuracy(config: AccuracyConfig) -> int:
     folders = dict(zip(names, config.artifacts, strict=True))
     manifests = {name: load_manifest(folder) for name, folder in folders.items()}
     schema = common_schema(manifests)
+    check_named(limits, schema)
     data = read_labelled(config.data, schema, skip_bad=config.skip_bad)
     if data.bad_rows:
         say(f"left out {len(data.bad_rows)} rows of {config.data} that cannot be used")

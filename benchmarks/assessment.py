@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,20 +11,30 @@ import numpy.typing as npt
 
 from runtime.arrays import Logits
 from runtime.decode import Decoded, decode
+from runtime.errors import ConfigError
 from runtime.schema import HeadKind, Schema
 from runtime.scores import OperatingPoint, probabilities
 
-from .budget import Measurement
+from .budget import Limit, Measurement
 from .calibration import Reliability, reliability
 from .compare import Flips, Paired, flips, mcnemar
 from .intervals import Share
 from .labelled import Targets
+from .metric_kinds import METRICS, close_to
 from .metrics import LabelsMetrics, Metrics, describe, evaluate
 from .operating_point import RecallAtPrecision, recall_at_precision
 from .resampling import Answers, ThresholdSpread, threshold_spread
 from .risk_coverage import RiskCoverage, risk_coverage
 
-__all__ = ["Assessment", "Difference", "Validated", "assess", "difference", "drop_measurement"]
+__all__ = [
+    "Assessment",
+    "Difference",
+    "Validated",
+    "assess",
+    "check_named",
+    "difference",
+    "drop_measurement",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +263,37 @@ def difference(first: Assessment, second: Assessment) -> Difference:
         flips(first.decoded, second.decoded),
         mcnemar(first.metrics.exact_right[given], second.metrics.exact_right[given]),
     )
+
+
+def check_named(limits: Sequence[Limit], schema: Schema) -> None:
+    """Fail on limits of heads and readings that are not there, before anything is measured.
+
+    Raises:
+        ConfigError: naming the limit, and what there is.
+    """
+    known = _metrics_of(schema)
+    for limit in limits:
+        if limit.family == "accuracy" and limit.metric not in known:
+            raise ConfigError(
+                f"limit on {limit.metric!r}: the schema {schema.name!r} has nothing of this name; "
+                f"did you mean {close_to(limit.metric, known)}?"
+            )
+
+
+def _metrics_of(schema: Schema) -> Sequence[str]:
+    """Return the metrics of the family ``accuracy`` that a schema's answers may have."""
+    heads = [head.name for head in schema.heads]
+    named = {
+        "accuracy.reading.*": [reading.name for reading in schema.readings],
+        "accuracy.head.*.map": [h.name for h in schema.heads if h.kind is HeadKind.LABELS],
+    }
+    filled = (
+        metric.replace("*", name)
+        for metric in METRICS
+        if metric.startswith("accuracy.")
+        for name in named.get(metric, heads)
+    )
+    return [*dict.fromkeys(filled)]  # once each, those of no head, too
 
 
 def drop_measurement(exact: Paired) -> Measurement:

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from enum import Enum
 from math import isfinite, isnan
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from runtime.errors import ConfigError, MissingExtraError
 from runtime.strict import StrictObject
+
+from .metric_kinds import MetricKind, close_to, kind_of
 
 __all__ = [
     "FAMILIES",
@@ -49,15 +50,11 @@ FAMILIES: Final[Mapping[str, str]] = {
 """First word of a metric to the command that measures it."""
 RELATIVE_FAMILIES: Final = frozenset({"versus", "speedup"})
 """Metrics against the first artifact of the command line, which itself has none."""
-SCENARIOS: Final = frozenset(
-    {"single-stream", "multi-stream", "server", "offline", "camera", "interleaved", "cold-start"}
-)
-"""What a limit's ``scenario`` may be."""
 LOAD_KEYS: Final = frozenset(
     {"streams", "rate", "bound_ms", "cameras", "fps", "jitter_ms", "deadline_ms"}
 )
 """What a budget may say of the load under which its limits must hold."""
-_MATCH_KEYS: Final = frozenset({"arch", "cpu", "cores", "flags", "soc"})
+_MATCH_TEXTS: Final = ("arch", "cpu", "soc")
 
 
 class Outcome(str, Enum):
@@ -99,8 +96,8 @@ class Limit:
     """One line of a budget.
 
     Raises:
-        ConfigError: an unknown metric family or scenario, no finite bound, or a confidence outside
-            (0.5, 1).
+        ConfigError: a metric that nothing measures, or not in this form; no finite bound, or one
+            that nothing can keep; a confidence outside (0.5, 1).
     """
 
     metric: str
@@ -112,24 +109,48 @@ class Limit:
     min_samples: int = 1
 
     def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise ConfigError(
-                f"limit on {self.metric!r}: nothing measures it; metrics begin with one of "
-                f"{sorted(FAMILIES)} (see docs/budgets.md)"
-            )
-        if self.scenario is not None and self.scenario not in SCENARIOS:
-            raise ConfigError(
-                f"limit on {self.metric!r}: unknown scenario {self.scenario!r}; expected one of "
-                f"{sorted(SCENARIOS)}"
+        kind = self.kind
+        if self.stat is None and len(kind.stats) > 1:
+            self._refuse(f"add stat, one of {', '.join(kind.stats)}")
+        if self.stat not in (None, *kind.stats):
+            self._refuse(f"is not measured as {self.stat}; stat may be {', '.join(kind.stats)}")
+        if self.scenario not in (None, *kind.scenarios):
+            known = ", ".join(kind.scenarios)
+            self._refuse(
+                f"is not measured in the scenario {self.scenario!r}; "
+                + (f"scenario may be {known}" if known else "leave scenario out")
             )
         bounds = [bound for bound in (self.min, self.max) if bound is not None]
         if not bounds or not all(isfinite(bound) for bound in bounds):
-            raise ConfigError(f"limit on {self.metric!r}: needs a finite min or max, got {bounds}")
-        if not 0.5 < self.confidence < 1 or self.min_samples < 1:
-            raise ConfigError(
-                f"limit on {self.metric!r}: confidence must be in (0.5, 1) and min_samples >= 1, "
-                f"got {self.confidence} and {self.min_samples}"
+            self._refuse(f"needs a finite min or max, got {bounds}")
+        if not all(kind.low <= bound <= kind.high for bound in bounds) or bounds != sorted(bounds):
+            self._refuse(
+                f"nothing can keep {self}; expected {kind.low:g} <= min <= max"
+                + (f" <= {kind.high:g}" if isfinite(kind.high) else "")
             )
+        if not 0.5 < self.confidence < 1 or self.min_samples < 1:
+            self._refuse(
+                "confidence must be in (0.5, 1) and min_samples >= 1, got "
+                f"{self.confidence} and {self.min_samples}"
+            )
+
+    def _refuse(self, why: str) -> NoReturn:
+        raise ConfigError(f"limit on {self.metric!r}: {why}")
+
+    @property
+    def kind(self) -> MetricKind:
+        """What its metric is."""
+        kind = kind_of(self.metric)
+        if kind is None:
+            self._refuse(
+                f"nothing measures it; did you mean {close_to(self.metric)}? (see docs/budgets.md)"
+            )
+        return kind
+
+    @property
+    def scenarios(self) -> Sequence[str]:
+        """In which it may be measured: what it names, else all of its metric; may be none."""
+        return (self.scenario,) if self.scenario else self.kind.scenarios
 
     @property
     def family(self) -> str:
@@ -272,24 +293,22 @@ def _device_limits(name: str, value: object, device: Mapping[str, object]) -> li
     with StrictObject(value, f"device {name!r}", ConfigError) as item:
         match = item.mapping("match", default={})
         limits = [_limit(entry) for entry in item.items("limits")]
-    unknown = sorted(set(match) - _MATCH_KEYS)
-    if unknown:
-        raise ConfigError(f"device {name!r}: cannot match {unknown}; use {sorted(_MATCH_KEYS)}")
-    return limits if all(_matches(device[key], wanted) for key, wanted in match.items()) else []
+    return limits if _matches(f"device {name!r}: match", match, device) else []
 
 
-def _matches(found: object, wanted: object) -> bool:
-    """Text is looked for inside text, a list is a subset, a number is equal."""
-    if isinstance(found, str) and isinstance(wanted, str):
-        return wanted.lower() in found.lower()
-    if isinstance(found, list) and isinstance(wanted, list):
-        return set(wanted) <= set(found)
-    return found == wanted
+def _matches(what: str, wanted: object, device: Mapping[str, Any]) -> bool:
+    """Text is looked for inside text, flags are a subset, the number of cores is equal."""
+    with StrictObject(wanted, what, ConfigError) as item:
+        texts = {key: item.text(key, default="") for key in _MATCH_TEXTS}
+        flags = item.texts("flags", default=())
+        cores = item.integer("cores", default=device["cores"])
+    found = all(text.lower() in str(device[key]).lower() for key, text in texts.items())
+    return found and {*flags} <= {*device["flags"]} and cores == device["cores"]
 
 
 def _limit(value: object) -> Limit:
     with StrictObject(value, "limit", ConfigError) as item:
-        return Limit(
+        limit = Limit(
             metric=item.text("metric"),
             stat=item.optional_text("stat"),
             scenario=item.optional_text("scenario"),
@@ -298,6 +317,12 @@ def _limit(value: object) -> Limit:
             confidence=item.number("confidence", default=0.95),
             min_samples=item.integer("min_samples", default=1),
         )
+    if not limit.kind.in_budgets:
+        raise ConfigError(
+            f"limit on {limit.metric!r}: no budget is judged by it; only benchmarks.compare is, "
+            "with --max-slowdown"
+        )
+    return limit
 
 
 def judge(measurements: Sequence[Measurement], limits: Sequence[Limit]) -> tuple[Verdict, ...]:
@@ -336,9 +361,8 @@ def _not_measured(measurements: Sequence[Measurement], limit: Limit) -> str:
         return f"not measured as {limit.stat} {limit.scenario or ''}; there are: {', '.join(kinds)}"
     if limit.family in RELATIVE_FAMILIES:
         return "not measured: it needs the artifact to compare with, named first"
-    names = {item.metric for item in measurements}
-    close = get_close_matches(limit.metric, names, n=3, cutoff=0.5) or sorted(names)[:3]
-    return f"not measured; did you mean {' or '.join(close)}?"
+    names = sorted({item.metric for item in measurements})
+    return f"not measured; did you mean {close_to(limit.metric, names)}?"
 
 
 def _compare(measured: Measurement, limit: Limit) -> tuple[Outcome, str]:

@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log, log1p, nan, sqrt
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Share", "min_queries", "quantile_bounds", "wilson", "within"]
+__all__ = ["PERCENTILES", "Share", "min_queries", "quantile_bounds", "wilson", "within"]
+
+PERCENTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+"""Those that are told of every latency."""
 
 
 def wilson(hits: int, total: int, confidence: float = 0.95) -> tuple[float, float]:

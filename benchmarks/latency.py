@@ -172,7 +172,7 @@ def _plan(config: LatencyConfig, limits: Sequence[Limit]) -> Plan:
         duration_s=config.duration,
         tries=config.tries,
         cold_starts=config.cold_starts,
-        scenarios=config.scenario or scenarios_for(limits),
+        scenarios=scenarios_for(limits, config.scenario),
         loads=config.loads(read_load(config.budget) if config.budget else {}),
         crops=[decode() for decode in decoders],
         decoders=decoders,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from benchmarks.budget import Outcome
+from benchmarks.metric_kinds import PLAIN, SHARE, TIMES, kind_of
 
 from .facts import disturbances
 from .joining import Joined
@@ -29,38 +30,6 @@ NOT_JUDGED: Final = "not judged"
 _REFERENCE: Final = "the reference"
 _LINES: Final = 6
 """Broken limits that a summary names."""
-_SHARE, _TIMES, _PLAIN = "share", "x", ""
-_METRICS: Final[Sequence[tuple[str, str, str]]] = (
-    ("accuracy.exact", "answers that are right in every part", _SHARE),
-    ("accuracy.reading.*", "right texts ({})", _SHARE),
-    ("accuracy.head.*.macro_f1", "macro F1 of head {}", _PLAIN),
-    ("accuracy.head.*.micro_f1", "micro F1 of head {}", _PLAIN),
-    ("accuracy.head.*.map", "mean average precision of head {}", _PLAIN),
-    ("accuracy.head.*", "right answers of head {}", _SHARE),
-    ("accuracy.recall_at_precision", "crops that are accepted and read right", _SHARE),
-    ("accuracy.precision_of_accepted", "accepted answers that are right", _SHARE),
-    ("accuracy.calibration_error", "error of the confidences", _SHARE),
-    ("versus.flips", "answers that differ from those of the reference", _SHARE),
-    ("versus.exact_drop", "right answers lost against the reference", _SHARE),
-    ("latency.engine_ms", "time of the engine call", "ms"),
-    ("latency.read_ms", "time to read a crop", "ms"),
-    ("latency.queue_ms", "time that a crop waits", "ms"),
-    ("latency.cold_start_ms", "time from starting the process to its first answer", "ms"),
-    ("latency.picture_ms", "time to decode a picture file", "ms"),
-    ("latency.overhead", "what reading adds to the engine call", _SHARE),
-    ("throughput.samples_per_s", "crops per second", "/s"),
-    ("frames.dropped", "camera frames dropped", _SHARE),
-    ("frames.late", "camera frames answered too late", _SHARE),
-    ("speedup.*", "speed against the reference ({})", _TIMES),
-    ("size.engine_mb", "size of the engine file", "MB"),
-    ("size.artifact_mb", "size of the whole artifact", "MB"),
-    ("size.pss_mb", "memory of a running reader", "MB"),
-    ("size.peak_rss_mb", "most memory that a reader ever held", "MB"),
-    ("size.gpu_mb", "memory of the GPU", "MB"),
-    ("energy.*_mj", "energy of a crop ({})", "mJ"),
-    ("energy.idle_w", "power of the idle device", "W"),
-)
-"""Metric, with ``*`` for a name, to what it is and its unit."""
 _LIMIT: Final = re.compile(
     r"(?P<metric>\S+)(?P<rest>(?: [^<>=]+)?)(?: >= (?P<min>\S+))?(?: <= (?P<max>\S+))?"
 )
@@ -127,8 +96,9 @@ def limit_words(limit: str) -> tuple[str, str, str]:
     """
     found = _LIMIT.fullmatch(limit)
     if found is None:
-        return limit, _PLAIN, "see the limit"
-    what, unit = _metric(found["metric"])
+        return limit, PLAIN, "see the limit"
+    kind = kind_of(found["metric"])  # None: a later version's result
+    what, unit = (kind.words, kind.unit) if kind else (found["metric"], PLAIN)
     rest = found["rest"].strip()
     if rest and rest not in ("mean", "value"):
         what += f" ({rest.replace('p50', 'median').removeprefix('mean ')})"
@@ -137,21 +107,13 @@ def limit_words(limit: str) -> tuple[str, str, str]:
     return what, unit, f"asked for: {' and '.join(allowed)}"
 
 
-def _metric(name: str) -> tuple[str, str]:
-    for pattern, words, unit in _METRICS:
-        parts = [re.escape(part) for part in pattern.split("*")]
-        if found := re.fullmatch("(.+)".join(parts), name):
-            return words.format(*found.groups()), unit
-    return name, _PLAIN
-
-
 def quantity(value: float | None, unit: str) -> str:
     """Return a number with its unit; shares as percentages. None is what JSON has no number for."""
     if value is None:
         return "unknown"
-    if unit == _SHARE:
+    if unit == SHARE:
         return f"{100 * value:.4g}%"
-    return f"{value:.4g}{'' if unit == _TIMES else ' '}{unit}".strip()
+    return f"{value:.4g}{'' if unit == TIMES else ' '}{unit}".strip()
 
 
 def all_judged(joined: Joined) -> Sequence[Judged]:

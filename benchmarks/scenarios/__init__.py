@@ -36,14 +36,13 @@ from __future__ import annotations
 from .camera import CameraRun, camera
 from .closed_loop import Throughput, multi_stream, offline, single_stream
 from .interleaved import Comparison, Speedup, compare_interleaved
-from .latencies import PERCENTILES, Latency
+from .latencies import Latency
 from .rate_search import RateSearch, highest_rate
 from .server import ServerRun, server
 from .turns import System, Turns
 from .warming import Query, WarmUp, warm_up
 
 __all__ = [
-    "PERCENTILES",
     "CameraRun",
     "Comparison",
     "Latency",

@@ -9,15 +9,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.intervals import min_queries, quantile_bounds
+from benchmarks.intervals import PERCENTILES, min_queries, quantile_bounds
 from benchmarks.noise import Noise
 from runtime.results import Timings
 
 from .warming import WarmUp
 
-__all__ = ["NS_PER_MS", "PERCENTILES", "Latency", "stages_of"]
+__all__ = ["NS_PER_MS", "Latency", "stages_of"]
 
-PERCENTILES: Final[Mapping[str, float]] = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 NS_PER_MS: Final = 1e6
 _PER_DECADE: Final = 60
 """Bins of a histogram; each is 3.9 % wide."""

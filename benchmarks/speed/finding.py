@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.budget import Measurement
+from benchmarks.intervals import PERCENTILES
 from benchmarks.noise import Noise
-from benchmarks.scenarios import PERCENTILES, Latency
+from benchmarks.scenarios import Latency
 from benchmarks.scenarios.open_loop import Served
 
 __all__ = ["Finding", "bounded", "of_latency", "percentile_rows", "stage_rows"]

@@ -28,6 +28,7 @@ from benchmarks.scenarios import (
 )
 from benchmarks.scenarios.latencies import stages_of
 from runtime.arrays import Image
+from runtime.errors import ConfigError
 
 from .closed_loop import MultiStreamFinding, OfflineFinding, SingleStreamFinding
 from .energy import measure_energy
@@ -122,12 +123,26 @@ class Speed:
         return {**told, "disturbed": self.disturbances}
 
 
-def scenarios_for(limits: Sequence[Limit]) -> Sequence[str]:
-    """Return the scenarios that a budget's limits ask for, in order, and those of every plan."""
-    asked = {limit.scenario for limit in limits} | set(STANDARD)
-    if any(limit.family == "frames" for limit in limits):
-        asked.add("camera")
-    return [name for name in SCENARIOS if name in asked]
+def scenarios_for(limits: Sequence[Limit], only: Sequence[str] = ()) -> Sequence[str]:
+    """Return the scenarios to measure.
+
+    Args:
+        limits: Of a budget.
+        only: What was asked for; else those of every plan and those that limits ask for, in order.
+
+    Raises:
+        ConfigError: a limit leaves out which of several scenarios it means.
+    """
+    asked = {limit.scenarios[0] for limit in limits if len(limit.scenarios) == 1} | set(STANDARD)
+    names = only or [name for name in SCENARIOS if name in asked]
+    for limit in limits:
+        fits = [name for name in limit.scenarios if name in names]
+        if len(fits) > 1 or (len(limit.scenarios) > 1 and not fits and not only):
+            raise ConfigError(
+                f"limit on {limit.metric!r}: add scenario, one of "
+                f"{', '.join(fits or limit.scenarios)}"
+            )
+    return names
 
 
 def measure_speed(folder: Path, plan: Plan) -> Speed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -12,12 +12,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from benchmarks.assessment import Assessment, assess, difference
-from benchmarks.budget import Limit, Measurement, judge
+from benchmarks.assessment import Assessment, assess, check_named, difference
+from benchmarks.budget import Limit, Measurement
 from benchmarks.command import say
+from benchmarks.intervals import PERCENTILES
 from benchmarks.noise import quietest
 from benchmarks.scenarios import (
-    PERCENTILES,
     Comparison,
     Query,
     compare_interleaved,
@@ -34,7 +34,6 @@ from benchmarks.speed import (
     size_measurements,
 )
 from compress.quantize.decisions import score_session
-from runtime.errors import ConfigError
 from train.checkpoint import Checkpoint
 from train.data import CropSet
 from train.engines import one_thread, run_eager
@@ -63,16 +62,6 @@ ACCURACY_FAMILIES: Final = frozenset({"accuracy", "versus"})
 LATENCY: Final = "latency.engine_ms"
 SPEEDUP: Final = "speedup.engine"
 REFERENCE: Final = "the checkpoint in torch"
-_LATENCIES: Final = (
-    *(LATENCY, "latency.read_ms", "latency.queue_ms", "latency.picture_ms"),
-    "latency.cold_start_ms",
-)
-_OTHERS: Final = (
-    *("latency.overhead", "throughput.samples_per_s", SPEEDUP),
-    *("frames.dropped", "frames.late"),
-    *("size.engine_mb", "size.artifact_mb", "size.pss_mb", "size.peak_rss_mb", "size.gpu_mb"),
-    *("energy.engine_mj", "energy.read_mj", "energy.offline_mj", "energy.idle_w"),
-)
 _ACCEPTED: Final = ("accuracy.recall_at_precision", "accuracy.precision_of_accepted")
 _KEPT: Final = ("metric", "value", "stat", "scenario", "noisy")
 _QUICK_S: Final = 0.5
@@ -196,17 +185,11 @@ def check_limits(limits: Sequence[Limit], reference: Reference) -> None:
     """Fail on limits that no artifact of this search could keep, before hours of training.
 
     Raises:
-        ConfigError: a limit on what is not measured, or one that leaves out which statistic.
+        ConfigError: a limit on a head or reading that is not there, or one that leaves out which
+            of several scenarios it means.
     """
-    own = reference.assessment
-    known = own.measurements() + difference(own, own).measurements()
-    known += [fact(metric, 1.0, stat=stat) for metric in _LATENCIES for stat in PERCENTILES]
-    # A checkpoint may lack thresholds; its artifacts have them.
-    found = {item.metric for item in known}
-    known += [fact(metric, 1.0) for metric in (*_OTHERS, *_ACCEPTED) if metric not in found]
-    for verdict in judge(known, [replace(limit, scenario=None) for limit in limits]):
-        if verdict.measured is None:
-            raise ConfigError(f"limit on {verdict.limit}: {verdict.reason}")
+    check_named(limits, reference.assessment.schema)
+    scenarios_for(limits)
     if any(limit.metric in _ACCEPTED for limit in limits):
         say(
             "note: thresholds are fitted on the validation crops, so what the budget asks of "

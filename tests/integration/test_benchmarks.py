@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks import accuracy, latency
 from benchmarks.assessment import assess, difference
-from benchmarks.budget import FAMILIES
 from benchmarks.labelled import read_labelled
+from benchmarks.metric_kinds import METRICS, kind_of
 from benchmarks.operating_point import fit_operating_point
 from benchmarks.scoring import open_engine, score_crops
 from benchmarks.speed import SCENARIOS, Loads, Plan, measure_speed
@@ -131,6 +131,16 @@ def test_refit_and_comparison(place: Path, tmp_path: Path) -> None:
     assert outcomes["right"] == ["pass"]  # flips are not asked of the reference
     assert outcomes["other"][1] == "fail"
     assert (out / "junit.xml").is_file()
+
+
+def test_a_limit_of_a_head_that_is_not_there_ends_the_command_before_anything_is_scored(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = budget(tmp_path, '{ metric = "accuracy.head.color", min = 0.5 }')
+    assert run_accuracy(place / "right", "--data", place / "test", "--budget", limits) == 1
+    told = capsys.readouterr().err
+    assert "did you mean accuracy.head.colour" in told
+    assert "scoring" not in told
 
 
 def test_inconclusive_budget_exits_with_3(place: Path, tmp_path: Path) -> None:
@@ -405,10 +415,19 @@ def test_every_measured_metric_is_documented(place: Path, tmp_path: Path) -> Non
     found = assess(SMALL_SCHEMA, logits, crops.targets, point)
     measured = [*speed.measurements(), *found.measurements()]
     measured += difference(found, found).measurements()
+    made = set[str]()
     for measurement in measured:
-        assert FAMILIES[measurement.metric.split(".")[0]]
+        kind = kind_of(measurement.metric)
+        assert kind is not None, measurement.metric
+        assert measurement.stat in kind.stats, measurement.metric
+        assert measurement.scenario in (kind.scenarios or (None,)), measurement.metric
+        made.add(re.sub(r"(head|reading)\.\w+", r"\1.*", measurement.metric))
         name = re.sub(r"(head|reading)\.\w+", r"\1.NAME", measurement.metric)
         name = name.replace("accuracy.head.NAME.m", ".m")  # ``.map`` stands beside the first one
         assert name in text, measurement.metric
         assert measurement.stat in text
         assert measurement.scenario is None or f"`{measurement.scenario}`" in text
+    # What takes a sensor, a GPU, files of pictures or a second artifact.
+    elsewhere = {"size.gpu_mb", "latency.picture_ms"}
+    elsewhere |= {metric for metric in METRICS if metric.startswith(("energy.", "speedup."))}
+    assert made | elsewhere == {*METRICS}

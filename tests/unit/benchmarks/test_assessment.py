@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.assessment import assess
+from benchmarks.assessment import assess, check_named
+from benchmarks.budget import Limit
 from benchmarks.labelled import Targets
 from benchmarks.operating_point import fit_operating_point
+from runtime.errors import ConfigError
 from runtime.schema import Head, HeadKind, Reading, Schema
 from runtime.scores import OperatingPoint
 from tests.unit.benchmarks.cases import GARMENTS, PLATES, logits_of, targets_of
@@ -159,3 +161,13 @@ def test_validation_is_told_of_only_with_a_floor() -> None:
     unknown = assess(PLATES, logits, targets, bare)
     assert assess(PLATES, logits, targets, bare, validation=unknown).validated is None
     assert "precision on validation" not in validation.rows()
+
+
+def test_limits_are_on_what_is_measured_of_the_schema() -> None:
+    point = fit_operating_point(MIXED, *drawn(1), precision_floor=0.5)
+    measured = assess(MIXED, *drawn(0), point).measurements()
+    check_named([Limit(metric=each.metric, min=0.5) for each in measured], MIXED)
+    check_named([Limit(metric="latency.overhead", max=0.5)], MIXED)
+    for metric in ("head.text", "reading.one", "head.one.map", "head.colour.macrof1", "head.color"):
+        with pytest.raises(ConfigError, match=rf"accuracy\.{metric}.*did you mean accuracy\."):
+            check_named([Limit(metric=f"accuracy.{metric}", min=0.5)], MIXED)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from benchmarks.budget import (
     read_load,
 )
 from benchmarks.intervals import Share
+from benchmarks.metric_kinds import METRICS
 from benchmarks.speed import Loads
 from runtime.errors import ConfigError
 
@@ -44,7 +46,7 @@ def measured(value: float | None, low: float, high: float, **more: object) -> Me
 
 
 def outcome(measurement: Measurement, **limit: object) -> Outcome:
-    (verdict,) = judge([measurement], [Limit(metric="latency.engine_ms", **limit)])  # type: ignore[arg-type]
+    (verdict,) = judge([measurement], [Limit(metric="latency.engine_ms", stat="p99", **limit)])  # type: ignore[arg-type]
     return verdict.outcome
 
 
@@ -78,9 +80,9 @@ def test_a_least_value_is_judged_by_its_bounds(low: float, high: float, expected
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_planted_nan_fails(value: float) -> None:
     assert outcome(measured(value, 0, 1), max=5.0) is Outcome.FAIL
-    exact = Measurement(metric="latency.engine_ms", value=value, samples=1)
+    exact = Measurement(metric="latency.engine_ms", value=value, samples=1, stat="p99")
     assert outcome(exact, max=5.0) is Outcome.FAIL
-    assert outcome(exact, min=-5.0) is Outcome.FAIL
+    assert outcome(exact, min=0.0) is Outcome.FAIL
 
 
 def test_nan_bounds_fail() -> None:
@@ -91,9 +93,9 @@ def test_nan_bounds_fail() -> None:
 def test_share_without_samples_fails() -> None:
     empty = Share(0, 0)
     measurement = Measurement(
-        metric="latency.engine_ms", value=empty.value, samples=0, bounds=empty.bounds
+        metric="accuracy.exact", value=empty.value, samples=0, bounds=empty.bounds
     )
-    (verdict,) = judge([measurement], [Limit(metric="latency.engine_ms", min=0.5)])
+    (verdict,) = judge([measurement], [Limit(metric="accuracy.exact", min=0.5)])
     assert verdict.outcome is not Outcome.PASS
 
 
@@ -133,7 +135,7 @@ def test_what_was_not_measured_fails_and_the_reason_helps() -> None:
 def test_ambiguous_limit_is_an_error() -> None:
     several = [measured(1.0, 0, 2), measured(1.0, 0, 2)]
     with pytest.raises(ConfigError, match="add stat or scenario"):
-        judge(several, [Limit(metric="latency.engine_ms", max=5)])
+        judge(several, [Limit(metric="latency.engine_ms", stat="p99", max=5)])
 
 
 def test_confidence_reaches_the_bounds() -> None:
@@ -146,7 +148,7 @@ def test_confidence_reaches_the_bounds() -> None:
     assert outcomes == [Outcome.PASS, Outcome.INCONCLUSIVE]
 
 
-@given(st.floats(-10, 10), st.floats(0, 5), st.floats(0, 5), st.floats(-10, 10), st.booleans())
+@given(st.floats(0, 10), st.floats(0, 5), st.floats(0, 5), st.floats(0, 10), st.booleans())
 def test_verdicts_never_contradict_the_value(
     value: float, below: float, above: float, bound: float, largest: bool
 ) -> None:
@@ -165,6 +167,38 @@ def test_exit_codes() -> None:
     assert exit_code(good) == 0
     assert exit_code([*good, *open_]) == 3
     assert exit_code([*good, *open_, *bad]) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "named"),
+    [
+        ({"metric": "accuracy.exakt", "min": 0.5}, r"did you mean accuracy\.exact"),
+        ({"metric": "accuracy.heads.x", "min": 0.5}, r"did you mean accuracy\.head\.NAME"),
+        ({"metric": "comfort", "min": 0.5}, r"'comfort': nothing measures it"),
+        ({"metric": "accuracy.exact", "min": 0.9, "max": 0.5}, "0 <= min <= max <= 1"),
+        ({"metric": "accuracy.exact", "min": 1.5}, r"nothing can keep accuracy\.exact >= 1\.5"),
+        ({"metric": "accuracy.exact", "max": float("nan")}, "finite"),
+        ({"metric": "versus.exact_drop", "max": -1.5}, "-1 <= min"),
+        ({"metric": "latency.engine_ms", "stat": "p99", "max": -1}, "expected 0 <= min <= max$"),
+        ({"metric": "latency.engine_ms", "stat": "p95", "max": 2}, "stat may be p50, p90, p99"),
+        ({"metric": "latency.engine_ms", "max": 2}, "add stat, one of p50, p90, p99"),
+        ({"metric": "size.engine_mb", "stat": "mean", "max": 2}, "stat may be value"),
+        ({"metric": "frames.late", "scenario": "offline", "max": 0.1}, "scenario may be camera"),
+        ({"metric": "accuracy.exact", "scenario": "offline", "max": 1}, "leave scenario out"),
+    ],
+)
+def test_a_limit_that_nothing_could_keep_is_refused_when_it_is_made(
+    limit: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        Limit(**limit)
+
+
+def test_bounds_at_the_ends_of_what_a_metric_can_be_are_allowed() -> None:
+    for metric, kind in METRICS.items():
+        stat, most = kind.stats[0], min(kind.high, 1e9)
+        Limit(metric=metric.replace("*", "x"), stat=stat, min=kind.low, max=most)
+        Limit(metric=metric.replace("*", "x"), stat=stat, min=most, max=most)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -194,6 +228,9 @@ def test_budget_for_a_device(tmp_path: Path) -> None:
     assert limits_for(None, DEVICE, "benchmarks.latency") == ()
 
 
+SIZE = "metric = 'size.engine_mb'"
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -206,11 +243,22 @@ def test_budget_for_a_device(tmp_path: Path) -> None:
         ("schema = 1\nlimits = [{ metric = 'size.engine_mb', max = nan }]", "finite"),
         ("schema = 1\nlimits = [{ metric = 'size.engine_mb', max = '1' }]", "must be int or float"),
         ("schema = 1\nlimits = [{ metric = 'comfort.level', max = 1 }]", "nothing measures it"),
-        ("schema = 1\nlimits = [{ metric = 'size.x', max = 1, confidence = 1 }]", "confidence"),
-        ("schema = 1\nlimits = [{ metric = 'size.x', max = 1, min_samples = 0 }]", "min_samples"),
+        (f"schema = 1\nlimits = [{{ {SIZE}, max = 1, confidence = 1 }}]", "confidence"),
+        (f"schema = 1\nlimits = [{{ {SIZE}, max = 1, min_samples = 0 }}]", "min_samples"),
         ("schema = 1\n[device.a]\nmatch = { gpu = 'x' }\nlimits = []", "gpu"),
+        ("schema = 1\n[device.a]\nmatch = { cpu = 7 }\nlimits = []", "'cpu' must be str"),
+        ("schema = 1\n[device.a]\nmatch = { cores = '6' }\nlimits = []", "'cores' must be int"),
+        ("schema = 1\n[device.a]\nmatch = { flags = 'i8mm' }\nlimits = []", "must be list"),
+        ("schema = 1\n[device.a]\nmatch = { flags = [8] }\nlimits = []", "hold only str"),
+        ("schema = 1\n[device.a]\nmatch = 7\nlimits = []", "'match' must be dict"),
         ("schema = 1\n[device.a]\nlimits = []\nmatsch = {}", "matsch"),
-        ("schema = 1\nlimits = [{ metric = 'size.x', max = 1, scenario = 'sever' }]", "sever"),
+        (f"schema = 1\nlimits = [{{ {SIZE}, max = 1, scenario = 'sever' }}]", "leave scenario out"),
+        (
+            "schema = 1\n[device.other]\nmatch = { cpu = 'Z80' }\n"
+            "limits = [{ metric = 'accuracy.exakt', min = 0.5 }]",
+            r"'accuracy\.exakt': nothing measures it; did you mean accuracy\.exact",
+        ),
+        ("schema = 1\nlimits = [{ metric = 'speedup.read', min = 1 }]", "benchmarks.compare is"),
         ("schema = ", "cannot be read"),
         ("schema = 1\nload = { camera = 4 }", "camera"),
         ("schema = 1\nload = { cameras = '4' }", "'cameras' must be int or float"),

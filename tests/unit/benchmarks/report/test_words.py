@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.budget import FAMILIES, Limit, Measurement, judge
+from benchmarks.budget import Limit, Measurement, judge
 from benchmarks.report.joining import join
 from benchmarks.report.reading import Result
 from benchmarks.report.words import NOT_JUDGED, all_judged, by_model, limit_words, summarise
@@ -63,20 +63,13 @@ ENGINE = Limit(metric="latency.engine_ms", stat="p99", max=2.0)
             "x",
             "at least 30x",
         ),
-        (Limit(metric="size.new_one", max=1e-7), "size.new_one", "", "at most 1e-07"),
+        ("size.new_one <= 1e-07", "size.new_one", "", "at most 1e-07"),  # of a later version
     ],
 )
 def test_limits_are_told_with_unit_and_bound(
-    limit: Limit, what: str, unit: str, allowed: str
+    limit: Limit | str, what: str, unit: str, allowed: str
 ) -> None:
     assert limit_words(str(limit)) == (what, unit, f"asked for: {allowed}")
-
-
-def test_metrics_of_every_family_have_words() -> None:
-    known = {"accuracy.exact", "versus.flips", "latency.read_ms", "throughput.samples_per_s"}
-    known |= {"frames.late", "size.pss_mb", "speedup.read", "energy.read_mj"}
-    assert {metric.partition(".")[0] for metric in known} == set(FAMILIES)
-    assert all(limit_words(f"{metric} <= 1")[0] != metric for metric in known)
 
 
 def test_the_worst_verdict_is_the_reports_and_stands_first() -> None:

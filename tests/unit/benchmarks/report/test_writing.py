@@ -14,8 +14,8 @@ from benchmarks.report.reading import read_result
 
 
 def verdicts() -> dict[str, tuple[object, ...]]:
-    limits = [Limit(metric=f"size.{name}", max=1.0) for name in ("small", "large", "open")]
-    values = {"size.small": 0.5, "size.large": 2.0, "size.open": None}
+    values = {"size.engine_mb": 0.5, "size.artifact_mb": 2.0, "size.gpu_mb": None}
+    limits = [Limit(metric=name, max=1.0) for name in values]
     found = [Measurement(metric=name, value=value, samples=1) for name, value in values.items()]
     return {"a <&> b": judge(found, limits)}
 
