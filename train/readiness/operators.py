@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from .findings import TARGETS, Finding, Target
+from .scopes import name_of
 from .view import LAYERS, GraphView, attribute
 
 __all__ = ["check_input", "check_operator", "check_opset"]
@@ -70,8 +71,3 @@ def check_input(view: GraphView, value: Any) -> Iterator[Finding]:
     for axis, size in enumerate(value.type.tensor_type.shape.dim):
         if axis and not size.HasField("dim_value"):
             yield Finding("W01", value.name, f"axis {axis} ({size.dim_param or '?'}) is free")
-
-
-def name_of(node: Any) -> str:
-    """Return what to call a node: its name, or its output where it has none."""
-    return str(node.name or node.output[0])

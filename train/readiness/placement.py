@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from .findings import Finding
-from .operators import name_of
+from .scopes import name_of
 from .view import DEQUANTISE, LAYERS, QUANTISE, GraphView
 
 __all__ = ["check_activation", "check_addition", "check_half_quantised"]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .findings import Finding
-from .operators import name_of
+from .scopes import name_of
 from .view import DEQUANTISE, LAYERS, QUANTISE, GraphView, attribute
 
 __all__ = ["check_quantiser", "check_types"]

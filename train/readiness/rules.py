@@ -33,6 +33,9 @@ def check_readiness(model: Any, target: Target) -> list[Finding]:
     Args:
         model: ``onnx.ModelProto``, float or with Q/DQ nodes.
         target: Version to check for.
+
+    Raises:
+        DataError: it is no valid graph.
     """
     return sorted(_findings(GraphView(model), target), key=lambda finding: finding.rule)
 
@@ -56,6 +59,7 @@ def require_ready(model: Any, target: Target, what: str) -> None:
 
     Raises:
         EngineError: it breaks an R rule; the message names each with its node.
+        DataError: it is no valid graph.
     """
     findings = check_readiness(model, target)
     broken = [finding for finding in findings if finding.breaks]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from .scopes import FlatGraph
 
 __all__ = ["DEQUANTISE", "LAYERS", "PASSING", "QUANTISE", "GraphView", "attribute"]
 
@@ -43,6 +44,9 @@ class GraphView:
 
     Args:
         model: ``onnx.ModelProto``; functions of its own are looked into.
+
+    Raises:
+        DataError: the graph has a cycle, or two tensors of one name.
     """
 
     def __init__(self, model: Any) -> None:
@@ -54,13 +58,11 @@ class GraphView:
             (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
             default=1,
         )
-        self.nodes: list[Any] = []
-        self._tensors: dict[str, Any] = {}
+        flat = FlatGraph(model.graph)
+        self.nodes = flat.nodes
+        self._tensors = flat.tensors
         self._arrays: dict[str, npt.NDArray[Any]] = {}
-        for graph in _bodies(model.graph):
-            self.nodes += graph.node
-            self._tensors |= {entry.name: entry for entry in graph.initializer}
-        self.makers = {output: node for node in self.nodes for output in node.output}
+        self.makers = {output: node for node in self.nodes for output in node.output if output}
         self.readers: dict[str, list[tuple[Any, int]]] = defaultdict(list)
         for node in self.nodes:
             for place, name in enumerate(node.input):
@@ -95,12 +97,13 @@ class GraphView:
         """Return the constant behind a tensor as an array, or None."""
         from onnx import numpy_helper
 
-        tensor = self.tensor(name)
-        if tensor is None:
+        # Not by the name that a stored tensor bears: in Constant nodes it means nothing.
+        source = self.source(name)
+        if source not in self._tensors:
             return None
-        if tensor.name not in self._arrays or not tensor.name:
-            self._arrays[tensor.name] = np.asarray(numpy_helper.to_array(tensor))
-        return self._arrays[tensor.name]
+        if source not in self._arrays:
+            self._arrays[source] = np.asarray(numpy_helper.to_array(self._tensors[source]))
+        return self._arrays[source]
 
     def weight(self, tensor: str) -> Any:
         """Return the constant that a DequantizeLinear's or QuantizeLinear's input is, or None.
@@ -116,13 +119,3 @@ class GraphView:
     def readers_of(self, node: Any) -> list[Any]:
         """Return the nodes that read what ``node`` puts out."""
         return [reader for output in node.output for reader, _ in self.readers[output]]
-
-
-def _bodies(graph: Any) -> Iterator[Any]:
-    """Yield a graph and the graphs in its nodes (If, Loop, Scan)."""
-    yield graph
-    for node in graph.node:
-        for entry in node.attribute:
-            for body in (entry.g, *entry.graphs):
-                if body.node:
-                    yield from _bodies(body)
