@@ -20,7 +20,7 @@ from benchmarks.labelled import Targets, read_labelled
 from runtime.arrays import Images
 from runtime.errors import DataError
 from runtime.preprocess import InputSpec
-from runtime.schema import HeadKind, Schema
+from runtime.schema import Head, HeadKind, Schema
 
 __all__ = ["MINIMUM", "PER_CLASS", "Calibration", "draw_calibration", "shares"]
 
@@ -82,9 +82,10 @@ def draw_calibration(
             f"{MINIMUM} real crops of your task, better 300"
         )
     targets = Targets.joined([part.targets for part in parts])
-    if all(len(_members(targets, schema, head.name)) < 2 for head in schema.heads):
+    if not any(_varies(targets, head) for head in schema.heads):
         raise DataError(
-            f"the calibration crops in {names} show at most one class in every head; ranges "
+            f"the calibration crops in {names} show at most one class in every head (of a yes or "
+            "no, one of both); ranges "
             "measured on them cut what other classes need: pass labelled crops of all classes"
         )
     chosen = _draw(targets, schema, sizes, count, np.random.default_rng(seed))
@@ -99,21 +100,36 @@ def draw_calibration(
     return Calibration(images, digest, _missing(targets.take(chosen), schema))
 
 
-def _members(targets: Targets, schema: Schema, name: str) -> dict[int, Index]:
+def _members(targets: Targets, head: Head) -> dict[int, Index]:
     """Return label index to the samples that show it, for the labels that occur."""
-    head = schema.head(name)
     if head.kind is HeadKind.CHOICE:
-        found = {k: np.flatnonzero(targets.choices[name] == k) for k in range(head.size)}
+        found = {k: np.flatnonzero(targets.choices[head.name] == k) for k in range(head.size)}
     else:
-        found = {k: np.flatnonzero(targets.labels[name][:, k] == 1) for k in range(head.size)}
+        found = {k: np.flatnonzero(targets.labels[head.name][:, k] == 1) for k in range(head.size)}
     return {k: members for k, members in found.items() if len(members)}
+
+
+def _varies(targets: Targets, head: Head) -> bool:
+    """Whether samples differ in their class, or in whether they show a label."""
+    if head.kind is HeadKind.CHOICE:
+        return len(_members(targets, head)) > 1
+    return any({0, 1} <= {*values.tolist()} for values in targets.labels[head.name].T)
+
+
+def _classes(targets: Targets, head: Head) -> list[Index]:
+    """Return the samples of each class that occurs: of labels, with each and without it."""
+    found = [*_members(targets, head).values()]
+    if head.kind is HeadKind.LABELS:
+        without = [np.flatnonzero(values == 0) for values in targets.labels[head.name].T]
+        found += [members for members in without if len(members)]
+    return found
 
 
 def _missing(targets: Targets, schema: Schema) -> dict[str, list[str]]:
     """Return head name to the labels that none of the samples shows."""
     missing = {}
     for head in schema.heads:
-        shown = _members(targets, schema, head.name)
+        shown = _members(targets, head)
         labels = [label for k, label in enumerate(head.labels) if k not in shown]
         if labels:
             missing[head.name] = labels
@@ -133,7 +149,7 @@ def _draw(
     classes = [
         members[np.argsort(rank[members])]
         for head in schema.heads
-        for members in _members(targets, schema, head.name).values()
+        for members in _classes(targets, head)
     ]
     classes.sort(key=len)
     chosen = np.zeros(total, np.bool_)

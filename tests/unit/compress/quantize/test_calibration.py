@@ -126,6 +126,26 @@ def test_sets_of_labels_count_what_is_present(tmp_path: Path) -> None:
     assert found.missing == {"extras": ["c"]}
 
 
+@pytest.mark.parametrize("rare", ["dirty", "-"])
+def test_a_yes_or_no_is_shown_by_both_its_values(tmp_path: Path, rare: str) -> None:
+    head = Head(name="extras", kind=HeadKind.LABELS, labels=("dirty",))
+    schema = Schema(name="one", heads=(head,))
+    labels = [{"dirty": "-", "-": "dirty"}[rare]] * 200 + [rare] * 3
+    found = draw([write_list(tmp_path / "a", labels)], MINIMUM, schema=schema)
+    assert drawn_labels(found, labels).count(rare) == 3
+    with pytest.raises(
+        DataError, match=r"at most one class in every head \(of a yes or no, one of"
+    ):
+        draw([write_list(tmp_path / "b", labels[:200])], MINIMUM, schema=schema)
+
+
+def test_sets_of_labels_that_are_all_the_same_are_refused(tmp_path: Path) -> None:
+    head = Head(name="extras", kind=HeadKind.LABELS, labels=("a", "b", "c"))
+    same = write_list(tmp_path / "a", ["a|b"] * 60)
+    with pytest.raises(DataError, match="at most one class in every head"):
+        draw([same], MINIMUM, schema=Schema(name="extras", heads=(head,)))
+
+
 @pytest.mark.parametrize("labels", [["blue,left"] * 60, [",left"] * 60])
 def test_crops_that_all_show_the_same_are_refused(tmp_path: Path, labels: list[str]) -> None:
     with pytest.raises(DataError, match="show at most one class in every head"):
