@@ -30,6 +30,13 @@ PASSING: Final = frozenset(
     }
 )
 """Operators whose outputs are values of their first input."""
+_VALUES: Final = {
+    "value_float": np.float32,
+    "value_floats": np.float32,
+    "value_int": np.int64,
+    "value_ints": np.int64,
+}
+"""Attribute in which a Constant may give its numbers, to their type."""
 
 
 def attribute(node: Any, name: str, default: Any) -> Any:
@@ -68,7 +75,7 @@ class GraphView:
             for place, name in enumerate(node.input):
                 self.readers[name].append((node, place))
         for node in self.nodes:
-            if node.op_type == "Constant" and (tensor := attribute(node, "value", None)):
+            if node.op_type == "Constant" and (tensor := _constant(node)) is not None:
                 self._tensors[node.output[0]] = tensor
         self.quantised = any(node.op_type == DEQUANTISE for node in self.nodes)
 
@@ -119,3 +126,13 @@ class GraphView:
     def readers_of(self, node: Any) -> list[Any]:
         """Return the nodes that read what ``node`` puts out."""
         return [reader for output in node.output for reader, _ in self.readers[output]]
+
+
+def _constant(node: Any) -> Any:
+    """Return what a Constant holds as a ``TensorProto``; None where that is no numbers."""
+    from onnx import numpy_helper
+
+    for name, kind in _VALUES.items():
+        if (value := attribute(node, name, None)) is not None:
+            return numpy_helper.from_array(np.asarray(value, kind))
+    return attribute(node, "value", None)
