@@ -66,9 +66,17 @@ def training_of(checkpoint: Checkpoint) -> dict[str, Any]:
     return found
 
 
-def trained_as_before(config: ConfigT) -> ConfigT:
-    """Return ``config`` with the augmentation, mixing, sampling and loss of its ``checkpoint``."""
-    return replace(config, **training_of(load_checkpoint(config.checkpoint)))
+def trained_as_before(config: ConfigT, below: str = "") -> ConfigT:
+    """Return ``config`` with the augmentation, mixing, sampling and loss of its ``checkpoint``.
+
+    Args:
+        config: What a command line says.
+        below: The option below which those of the training stand, where they are not at the top.
+    """
+    trained = training_of(load_checkpoint(config.checkpoint))
+    if below:
+        trained = {below: replace(getattr(config, below), **trained)}
+    return replace(config, **trained)
 
 
 def _loop(entry: object) -> Mapping[str, Any] | None:

@@ -22,6 +22,7 @@ from benchmarks.compare import flips
 from benchmarks.metrics import evaluate
 from benchmarks.operating_point import fit_operating_point
 from benchmarks.report import Rows, show_table
+from compress.inheritance import trained_as_before
 from runtime.arrays import Logits
 from runtime.decode import Decoded, decode
 from runtime.scores import OperatingPoint
@@ -282,7 +283,12 @@ def _write(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    return run_command(argv, QuantizeConfig, _work, prog=PROG)
+    return run_command(argv, QuantizeConfig, _work, prog=PROG, defaults=_inherited)
+
+
+def _inherited(config: QuantizeConfig) -> QuantizeConfig:
+    """Let a training in INT8 be as that of the checkpoint was."""
+    return trained_as_before(config, below="qat") if config.qat.steps else config
 
 
 def _work(config: QuantizeConfig) -> int:

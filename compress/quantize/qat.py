@@ -22,6 +22,7 @@ from train.checkpoint import Checkpoint
 from train.data import CACHE_MB, CropSet, load_crops
 from train.loop import LoopConfig, run_training
 from train.losses import LossConfig
+from train.mixing import MixingConfig
 from train.network import Network
 from train.optim import OptimConfig
 from train.sampling import SamplingConfig
@@ -57,7 +58,10 @@ class QatConfig:
     """Checkpoints to distil from; the network that is quantised is a good one."""
     distill: DistillationConfig = field(default_factory=DistillationConfig)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """As all of augment, mixing and loss: on the command line, what is not given is taken from the
+    training of the checkpoint."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    mixing: MixingConfig = field(default_factory=MixingConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     cache_mb: int = CACHE_MB
     """Memory for decoded crops, MiB."""
@@ -81,6 +85,7 @@ class QatConfig:
             optim=OptimConfig(lr=self.lr, final_lr=self.lr / 100, warmup=min(50, self.steps // 10)),
             sampling=self.sampling,
             augment=self.augment,
+            mixing=self.mixing,
             loss=self.loss,
         )
 

@@ -141,13 +141,19 @@ def _slim() -> StepKind:
 
 def _quantize() -> StepKind:
     from compress.quantize.cli import QuantizeConfig, quantize
+    from compress.quantize.qat import QatConfig
+
+    def words(config: Any, checkpoint: Checkpoint) -> list[str]:
+        # Without a training the command takes nothing over.
+        trained = training_of(checkpoint) if config.qat.steps else {}
+        return option_words(config, {"qat": QatConfig(**trained)})
 
     return StepKind(
         module="compress.quantize",
         config=QuantizeConfig,
         work=quantize,
         start="checkpoint",
-        words=lambda config, _: option_words(config),
+        words=words,
         nested="qat",
     )
 

@@ -127,6 +127,7 @@ class Chain:
             distill=config.distill,
             sampling=config.sampling,
             augment=config.augment,
+            mixing=config.mixing,
             loss=config.loss,
             cache_mb=config.cache_mb,
         )

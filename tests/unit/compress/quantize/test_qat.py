@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,25 @@ import numpy as np
 import onnx
 import pytest
 
+import compress.quantize.cli
 import train.loop
 from compress.distill.distillation import DistillationConfig
-from compress.quantize.cli import QuantizeConfig, quantize
+from compress.quantize.cli import QuantizeConfig, main, quantize
 from compress.quantize.int8_speed import score_on
 from compress.quantize.qat import QatConfig
 from runtime.errors import ConfigError
 from runtime.schema import Head, HeadKind, Schema
 from runtime.scores import OperatingPoint
-from tests.slimming import SPEC, tiny_config, tiny_network, write_checkpoint
-from tests.training import NO_CHANGES
+from tests.slimming import SCHEMA, SPEC, tiny_config, tiny_network, write_checkpoint
+from tests.training import NO_CHANGES, lamps_config, quick_loop
+from train.augment import AugmentConfig
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from train.data import load_crops
+from train.lineage import lineage_entry
+from train.losses import LossConfig
+from train.mixing import MixingConfig
 from train.network import build
+from train.sampling import SamplingConfig
 from train.scoring import score
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -141,6 +148,51 @@ def test_an_interrupted_training_ends_with_the_same_decisions(
     again = quantize(config)
     assert again.digest == trained.digest
     assert again.graph.read_bytes() == trained.graph.read_bytes()
+
+
+def test_what_is_not_given_is_taken_from_the_training_of_the_checkpoint(
+    lamps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = quick_loop(
+        augment=AugmentConfig(flip=0.5, colour=0.125),
+        mixing=MixingConfig(cutmix=1.0),
+        loss=LossConfig(choice="focal"),
+        sampling=SamplingConfig(balance=0.25),
+    )
+    lineage = {"fit": lineage_entry(lamps_config(lamps, tmp_path, loop=photos), {})}
+    network = tiny_network(width=8)
+    source = save_checkpoint(
+        tmp_path / "source",
+        network,
+        schema=SCHEMA,
+        spec=SPEC,
+        config=tiny_config(width=8),
+        slimmed=False,
+        operating=OperatingPoint(),
+        metrics={},
+        lineage=lineage,
+    ).folder
+    seen: list[QuantizeConfig] = []
+    monkeypatch.setattr(
+        compress.quantize.cli,
+        "quantize",
+        lambda config: seen.append(config) or load_checkpoint(source),
+    )
+    words = f"{source} --calibration a --validation b --output c --max-drops side=0.5".split()
+    qat = ["--qat-steps", "4", "--data", "d", "--qat.augment.colour", "0.25"]
+    assert main(words) == main([*words, *qat]) == 0
+    alone, trained = seen
+    assert alone.qat == QatConfig()
+    assert trained.qat == QatConfig(
+        steps=4,
+        data=(Path("d"),),
+        augment=replace(photos.augment, colour=0.25),
+        mixing=photos.mixing,
+        loss=photos.loss,
+        sampling=photos.sampling,
+    )
+    assert trained.qat.loop(0).mixing == photos.mixing
+    assert trained.max_drops == {"side": 0.5}
 
 
 @pytest.mark.parametrize("wrong", [{"steps": -1}, {"steps": 5}])

@@ -78,6 +78,21 @@ def test_a_training_in_int8_has_its_data_and_teachers_below(checkpoint: Checkpoi
     )
 
 
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_training_in_int8_takes_over_what_slimming_does(
+    checkpoint: Checkpoint, steps: int
+) -> None:
+    given = {name: GIVEN[name] for name in ("checkpoint", "calibration", "validation", "output")}
+    augment = AugmentConfig(colour=0.125) if steps else AugmentConfig()
+    qat = QatConfig(steps=steps, data=(Path("a"),), augment=augment)
+    line = STEPS["quantize"]().words(QuantizeConfig(**given, qat=qat), checkpoint)
+    training = [*(["--qat.steps", "1"] if steps else []), "--qat.data", "a"]
+    assert line == [
+        *("c", "--calibration", "d", "--validation", "v", "--output", "o"),
+        *training,
+    ]
+
+
 def test_what_slimming_takes_over_from_the_training_takes_no_words(checkpoint: Checkpoint) -> None:
     words = STEPS["slim"]().words
     config = SlimConfig(
