@@ -22,7 +22,7 @@ from benchmarks.report import show_table
 from compress.distill.distillation import Distillation
 from compress.distill.teachers import Teacher, load_teachers, teacher_digests
 from compress.inheritance import trained_as_before
-from compress.layer_costs.engine_timing import time_networks
+from compress.layer_costs.engine_timing import require_engine, time_networks
 from runtime.errors import DataError
 from runtime.staging import check_free
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -154,6 +154,8 @@ def slim(config: SlimConfig, peer: Cut | None = None) -> Checkpoint:
 
 
 def _open(config: SlimConfig, peer: Cut | None) -> _Bench:
+    if config.engine is not None:
+        require_engine(config.engine)
     source = load_checkpoint(config.checkpoint)
     teachers = load_teachers(config.teacher, source.schema, source.input)
     try:
@@ -304,7 +306,7 @@ def _engine_metrics(bench: _Bench, original: Network, network: Network) -> dict[
     engine: str | None = bench.config.engine
     if bench.latency is not None:
         found["predicted"] = bench.latency.foresight(channel_plan(network))
-        engine = bench.latency.engine
+        engine = engine or bench.latency.engine
     if engine is not None:
         source = bench.source
         networks = {"before": original, "after": network}

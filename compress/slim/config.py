@@ -47,7 +47,8 @@ class SlimConfig:
     speedup: float | None = None
     """The same as a factor on the checkpoint's latency, above 1."""
     engine: Literal["onnxruntime", "openvino"] | None = None
-    """Engine of this machine to count milliseconds in, and to measure the result with."""
+    """Engine of this machine to count milliseconds in, and to measure the result with; with --costs
+    of another device, only the latter."""
     costs: Path | None = None
     """Layer costs that `python -m compress.layer_costs` measured, here or on another device;
     measured on --engine where not given."""

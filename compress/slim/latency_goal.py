@@ -54,7 +54,8 @@ class LatencyGoal:
         Measured costs wait in ``run``: an interrupted slimming goes on with the same numbers.
 
         Raises:
-            ConfigError: the costs cannot be read, are of another engine, or lack layers.
+            ConfigError: the costs cannot be read, lack layers, or are of this machine but of
+                another engine.
             EngineUnavailableError: the engine is not installed.
         """
         if costs is not None and not costs.is_file():
@@ -70,13 +71,13 @@ class LatencyGoal:
             model = measure_costs(source, find_groups(network, source.input), engine)
         else:
             model = _read_model(source, network, costs)
-        table = model.table
-        if engine not in (None, table.engine):
+        table, here = model.table, _is_here(model.table)
+        if here and engine not in (None, table.engine):
             raise ConfigError(f"--costs {costs} are of {table.engine}, --engine is {engine}")
         run.mkdir(parents=True, exist_ok=True)
         table.write(kept)
         whole = model.predict(channel_plan(network))
-        return cls(model, table.engine if _is_here(table) else None, whole)
+        return cls(model, table.engine if here else None, whole)
 
     def predict(self, plan: ChannelPlan) -> float:
         """Return the milliseconds that are foreseen for a plan."""

@@ -108,6 +108,21 @@ def test_slimming_by_costs_measures_and_judges(
     assert not (tmp_path / "out.run").exists()
 
 
+def test_costs_of_another_device_judge_and_the_engine_here_is_measured_too(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = json.loads((place / "costs.json").read_text(encoding="utf-8"))
+    value |= {"engine": "tensorrt", "environment": {"device": {"cpu": "a board"}}}
+    (tmp_path / "costs.json").write_text(json.dumps(value), encoding="utf-8")
+    costs = ("--costs", str(tmp_path / "costs.json"), "--speedup", "1.5")
+    grain = ("--round-to", "2", "--min-channels", "2")
+    assert slim(place, tmp_path / "out", *costs, *grain, "--engine", "onnxruntime") == 0
+    found = load_checkpoint(tmp_path / "out").metrics["slim"]
+    assert found["engine"]["name"] == "onnxruntime"
+    assert " latency foreseen in tensorrt on a board: worth it" in found["verdict"]
+    assert "latency, onnxruntime FP32" in capsys.readouterr().out
+
+
 def test_a_latency_out_of_reach_says_what_can_be_reached(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

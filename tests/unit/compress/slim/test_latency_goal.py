@@ -90,6 +90,16 @@ def test_costs_of_another_device_only_foretell(
     assert found["after_ms"] == pytest.approx(goal.whole_ms)
 
 
+def test_the_engine_that_measures_may_be_another_than_that_of_foreign_costs(
+    source: Checkpoint, tmp_path: Path
+) -> None:
+    there = {"device": {"cpu": "a board"}}
+    table(source, environment=there).write(tmp_path / "costs.json")
+    goal = LatencyGoal.open(source, "openvino", tmp_path / "costs.json", tmp_path / "run")
+    assert goal.engine is None
+    assert goal.foresight(channel_plan(source.build()))["engine"] == "onnxruntime"
+
+
 def test_costs_fitted_on_another_network_are_fitted_anew(
     source: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

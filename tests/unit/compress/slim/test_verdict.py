@@ -24,6 +24,7 @@ def timed(speedup: float, low: float, **more: object) -> dict[str, object]:
 PREDICTED = {
     "engine": "onnxruntime",
     "device": {"cpu": "a board"},
+    "here": True,
     "before_ms": 2.0,
     "after_ms": 1.0,
     "fixed_ms": 0.4,
@@ -59,6 +60,26 @@ def test_torch_alone_and_noise_are_told(engine: dict[str, object] | None) -> Non
     text = latency_verdict(side(10), side(4), speedup, engine and {**speedup, **engine})
     assert ("benchmarks.latency" in text) == (engine is None)
     assert ("NOISY" in text) == (engine is not None)
+
+
+def test_what_became_slower_is_called_that() -> None:
+    slower = timed(0.8, 0.75, name="ort")
+    expected = "-50% MACs, +25% latency in ort: not worth it, because it became slower, 2.00 -> 2.5"
+    for predicted in (None, PREDICTED):
+        text = latency_verdict(side(10), side(5), slower, slower, predicted)
+        assert text == f"{expected}0 ms"
+
+
+@pytest.mark.parametrize("engine", [None, timed(1.02, 1.0, name="ort")])
+def test_another_device_is_judged_by_its_own_milliseconds(
+    engine: dict[str, object] | None,
+) -> None:
+    there = {**PREDICTED, "here": False}
+    text = latency_verdict(side(10), side(6), timed(1.02, 1.0, noisy=True), engine, there)
+    assert text == "-40% MACs, -50% latency foreseen in onnxruntime on a board: worth it"
+    little = {**there, "after_ms": 1.98}
+    text = latency_verdict(side(10), side(6), timed(3.0, 2.9), engine, little)
+    assert "-1% latency foreseen in onnxruntime on a board: not worth it, because 20% of" in text
 
 
 def test_another_device_is_named() -> None:
