@@ -10,7 +10,7 @@ import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -85,14 +85,15 @@ class Explorer:
             under_way = {candidate.network for candidate in self.trials.running().values()}
             open_ = {r.candidate.network for r in self.records if not (r.accuracy or r.failure)}
             known = {record.candidate.network for record in self.records} - open_
-            waiting = self._waiting(known | under_way)
-            if waiting and len(known | under_way) < config.trials and time.monotonic() < end:
-                self._try(self.trials.propose(waiting))
-            elif under_way - known and not config.worker:
-                time.sleep(_PAUSE_S)
-                self._forget_the_dead()
-            else:
+            busy = known | under_way
+            left = [record for record in self.records if record.candidate.network not in busy]
+            more = bool(left) and len(busy) < config.trials and time.monotonic() < end
+            if more and self._try(left):
+                continue
+            if not more and (config.worker or not under_way - known):
                 return
+            time.sleep(_PAUSE_S)
+            self._forget_the_dead()
 
     def learn(self) -> None:
         """Take over all results that are there, also those of other workers."""
@@ -105,24 +106,50 @@ class Explorer:
             if record.accuracy and record.candidate not in finished:
                 self.trials.add(record.candidate, *self._result(record))
 
-    def _waiting(self, busy: set[NetworkChoice]) -> list[Candidate]:
-        """What may be tried, the largest first.
+    def _waiting(self, left: Sequence[Record]) -> list[Candidate]:
+        """What of ``left`` may be tried, the largest first.
 
         That is trainings that were interrupted, else what is fast and small enough as far as a busy
         machine can tell, else all.
         """
-        left = [record for record in self.records if record.candidate.network not in busy]
         begun = [r for r in left if self.maker.folder(r.candidate.network).exists()]
         ranking = Ranking(limits=self.limits, prefer=self.maker.config.prefer)
         in_reach = [record for record in left if not ranking.out_of_reach(record)]
         return [record.candidate for record in begun or in_reach or left]
 
-    def _try(self, proposal: Proposal) -> None:
-        network = proposal.candidate.network
-        with claimed(self.maker.folder(network)) as mine:
-            if not mine:  # another worker was faster
-                self.trials.drop(proposal.trial.number)
-                return
+    @contextmanager
+    def _proposed(self, left: Sequence[Record]) -> Iterator[Proposal | None]:
+        """Start a trial and hold its network; None where other workers hold all of ``left``.
+
+        Everything that may be proposed is held meanwhile: a network can be taken without a trial
+        of its own, as a student that another one's trial distils, and a proposal that cannot be
+        followed would be a failed trial, again and again.
+        """
+        with ExitStack() as stack:
+            networks = {record.candidate.network for record in left}
+            locks = {network: stack.enter_context(ExitStack()) for network in networks}
+            free = {n for n, lock in locks.items() if lock.enter_context(self._claimed(n))}
+            waiting = self._waiting([r for r in left if r.candidate.network in free])
+            proposal = self.trials.propose(waiting) if waiting else None
+            for network, lock in locks.items():
+                if proposal is None or network != proposal.candidate.network:
+                    lock.close()
+            yield proposal
+
+    @contextmanager
+    def _claimed(self, network: NetworkChoice) -> Iterator[bool]:
+        """Hold a network that is to be trained; yields whether it was to be had."""
+        folder = self.maker.folder(network)
+        with claimed(folder) as mine:
+            # Its result may have come since results were last taken over.
+            yield mine and not (folder / RESULT_FILE).exists()
+
+    def _try(self, left: Sequence[Record]) -> bool:
+        """Train one of ``left`` shortly; false where other workers hold them all."""
+        with self._proposed(left) as proposal:
+            if proposal is None:
+                return False
+            network = proposal.candidate.network
             say(f"short training of {network.name}")
             began = time.monotonic()
             self._make_student(network)
@@ -134,6 +161,7 @@ class Explorer:
             self.trials.finish(proposal, *self._result(record))
         else:
             self.trials.drop(proposal.trial.number)
+        return True
 
     def _make_student(self, network: NetworkChoice) -> None:
         """Let no two workers distil the same student: the second waits until it is there."""

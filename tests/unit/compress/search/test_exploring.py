@@ -141,6 +141,35 @@ def test_two_workers_share_the_work_and_both_know_all(
     assert all(r.accuracy for r in worker.records)
 
 
+def test_a_student_that_another_worker_distils_is_not_tried(
+    config: SearchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compress.search.exploring, "_PAUSE_S", 0.01)
+    dropped: list[int] = []
+    monkeypatch.setattr(Trials, "drop", lambda _, number: dropped.append(number))
+    narrow = replace(config, widths=(0.5,), targets=(0.0, 0.5), worker=True)
+    started, go_on = threading.Event(), threading.Event()
+
+    def slowly(network: NetworkChoice) -> None:
+        if network.target == 0:
+            started.set()
+            go_on.wait(20)
+
+    first = FakeMaker(narrow, before=slowly)
+    # Begun: this one is tried first, and its student, which has no trial yet, is distilled for it.
+    first.folder(NetworkChoice(0.5, 0.5)).mkdir(parents=True)
+    thread = threading.Thread(target=explorer(narrow, first).explore)
+    thread.start()
+    assert started.wait(20)
+    second = FakeMaker(narrow)
+    threading.Timer(0.3, go_on.set).start()
+    explorer(narrow, second).explore()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert [*first.made, *second.made] == ["w0.5-t0", "w0.5-t0.5"]
+    assert dropped == []
+
+
 def test_a_claim_is_one_holders_until_it_ends(tmp_path: Path) -> None:
     with claimed(tmp_path / "network") as first:
         assert first
