@@ -16,6 +16,7 @@ def explain(records: Sequence[Record], limits: Sequence[Limit], prefer: str) -> 
 
     A limit *binds* when the nearest miss breaks it; beside it stands what the best candidate would
     reach that keeps all other limits, so that one sees whether this limit alone is too tight.
+    Limits that judging the nearest miss did not measure stand last: they fail it as well.
 
     Args:
         records: Of all candidates, those left out as well.
@@ -37,7 +38,13 @@ def explain(records: Sequence[Record], limits: Sequence[Limit], prefer: str) -> 
     return [
         f"nearest miss: {nearest.candidate.name}{_how_known(nearest)}",
         *(_binding(limit, nearest, known, ranking) for limit in reversed(binding)),
+        *_unmeasured(nearest),
     ]
+
+
+def _unmeasured(nearest: Record) -> list[str]:
+    verdicts = nearest.confirmed.verdicts if nearest.confirmed else ()
+    return [f"{each.limit}: {each.reason}" for each in verdicts if each.measured is None]
 
 
 def _binding(limit: Limit, nearest: Record, known: Sequence[Record], ranking: Ranking) -> str:

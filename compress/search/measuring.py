@@ -15,6 +15,8 @@ import torch
 from benchmarks.assessment import Assessment, assess, check_named, difference
 from benchmarks.budget import Limit, Measurement
 from benchmarks.command import say
+from benchmarks.device.meters import find_meter
+from benchmarks.device.nvml import gpu_used_mb
 from benchmarks.intervals import PERCENTILES
 from benchmarks.noise import quietest
 from benchmarks.scenarios import (
@@ -25,6 +27,7 @@ from benchmarks.scenarios import (
 )
 from benchmarks.scoring import open_engine
 from benchmarks.speed import (
+    ON_GPU,
     Loads,
     Plan,
     artifact_sizes_mb,
@@ -34,6 +37,7 @@ from benchmarks.speed import (
     size_measurements,
 )
 from compress.quantize.decisions import score_session
+from runtime.errors import ConfigError
 from train.checkpoint import Checkpoint
 from train.data import CropSet
 from train.engines import one_thread, run_eager
@@ -45,6 +49,7 @@ __all__ = [
     "Facts",
     "Reference",
     "check_limits",
+    "check_measurable",
     "fact",
     "facts_from_object",
     "facts_to_object",
@@ -195,6 +200,41 @@ def check_limits(limits: Sequence[Limit], reference: Reference) -> None:
             "note: thresholds are fitted on the validation crops, so what the budget asks of "
             "accepted answers is flattered here; judge the artifact on a test list as well"
         )
+
+
+def check_measurable(limits: Sequence[Limit], engines: Sequence[str]) -> None:
+    """Fail on limits on what this search or this machine never measures: none would be kept.
+
+    Args:
+        limits: The budget.
+        engines: Those that are searched.
+
+    Raises:
+        ConfigError: naming the limit, and why it is not measured.
+    """
+    for limit in limits:
+        reason = _unmeasured(limit.metric, engines)
+        if reason is not None:
+            raise ConfigError(
+                f"limit on {limit}: no artifact could keep it, as it is not measured here: "
+                f"{reason}; search without it, and judge the artifact where it can be measured"
+            )
+
+
+def _unmeasured(metric: str, engines: Sequence[str]) -> str | None:
+    """Return why a metric is not measured; None if it is."""
+    if metric == "latency.picture_ms":
+        return "a search decodes its crops before it measures"
+    if metric == "energy.offline_mj":
+        return "a search measures one crop a call"
+    if metric.startswith("energy."):
+        meters = [find_meter(gpu=engine in ON_GPU) for engine in engines]
+        reasons = [meter for meter in meters if isinstance(meter, str)]
+        return reasons[0] if len(reasons) == len(meters) else None
+    if metric == "size.gpu_mb":
+        used = gpu_used_mb() if {*engines} & ON_GPU else f"no GPU runs any of {', '.join(engines)}"
+        return used if isinstance(used, str) else None
+    return None
 
 
 def fact(metric: str, value: float | None, **kind: Any) -> Measurement:

@@ -25,7 +25,14 @@ from .config import SearchConfig
 from .confirming import Confirmer
 from .exploring import Explorer
 from .exports import Exports
-from .measuring import Reference, check_limits, measure, measure_accuracy, race
+from .measuring import (
+    Reference,
+    check_limits,
+    check_measurable,
+    measure,
+    measure_accuracy,
+    race,
+)
 from .ranking import Record
 from .reporting import Found, conclude, write_result
 from .screening import known_records, leave_out, screen
@@ -54,6 +61,8 @@ def search(config: SearchConfig) -> Found | None:
     """
     source = _open(config)
     limits = read_budget(config.budget, device())
+    if not config.worker:  # which measures accuracies alone
+        check_measurable(limits, config.engines)
     crops = load_crops(config.validation, source.schema, source.input, skip_bad=config.skip_bad)
     reference = Reference.of(source, crops)
     check_limits(limits, reference)

@@ -130,6 +130,14 @@ def test_a_budget_out_of_reach_trains_nothing_and_says_so(
     assert not (output / "best").exists()
 
 
+def test_a_limit_that_is_not_measured_here_ends_it_before_any_work(
+    lamps: Path, lamps_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search(lamps, lamps_checkpoint, tmp_path / "out", {"size.gpu_mb": {"max": 1}}) == 1
+    assert "error: limit on size.gpu_mb <= 1: no artifact could keep" in capsys.readouterr().err
+    assert not [*tmp_path.rglob("*.safetensors")]
+
+
 def test_a_run_of_other_settings_is_refused(
     output: Path, lamps: Path, lamps_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from benchmarks.budget import Limit
 from compress.search.explaining import explain
 
 from .cases import EXACT, LATENCY, SIZE, confirm, record
@@ -32,6 +33,14 @@ def test_one_limit_that_is_too_tight_alone_is_said_to_be() -> None:
         "binds: accuracy.exact >= 0.97; the nearest miss has 0.958 at 0.3 ms, the best of those "
         "that keep all other limits",
     ]
+
+
+def test_a_limit_that_was_not_measured_is_named() -> None:
+    limits = (EXACT, Limit(metric="energy.engine_mj", max=5.0))
+    told = explain([confirm(record(0.5, ms=0.2), limits, exact=0.98)], limits, "latency")
+    assert told[0] == "nearest miss: w1-t0.5-int8-openvino"
+    assert told[1].startswith("energy.engine_mj <= 5: not measured")
+    assert len(told) == 2
 
 
 def test_without_any_training_speed_and_size_say_it() -> None:

@@ -17,6 +17,7 @@ from benchmarks.report import to_json
 from compress.search.measuring import (
     Reference,
     check_limits,
+    check_measurable,
     fact,
     facts_from_object,
     facts_to_object,
@@ -88,6 +89,39 @@ def test_a_limit_that_nothing_could_keep_fails_at_once(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         check_limits([limit], reference)
+
+
+@pytest.mark.parametrize(
+    ("metric", "engines", "message"),
+    [
+        (
+            "latency.picture_ms",
+            ("onnx",),
+            r"^limit on latency.picture_ms p50 <= 5: .*decodes its cr",
+        ),
+        ("energy.offline_mj", ("onnx",), "one crop a call"),
+        ("energy.engine_mj", ("onnx",), "no meter, no meter; search without it"),
+        ("size.gpu_mb", ("onnx", "openvino"), "no GPU runs any of onnx, openvino"),
+        ("size.gpu_mb", ("onnx", "trt"), "no NVML"),
+    ],
+)
+def test_a_limit_that_is_not_measured_here_fails_at_once(
+    monkeypatch: pytest.MonkeyPatch, metric: str, engines: tuple[str, ...], message: str
+) -> None:
+    monkeypatch.setattr(compress.search.measuring, "find_meter", lambda gpu: "no meter, no meter")
+    monkeypatch.setattr(compress.search.measuring, "gpu_used_mb", lambda: "no NVML")
+    stat = "p50" if metric.endswith("_ms") else None
+    with pytest.raises(ConfigError, match=message):
+        check_measurable([EXACT, Limit(metric=metric, stat=stat, max=5)], engines)
+
+
+def test_one_engine_with_a_meter_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        compress.search.measuring, "find_meter", lambda gpu: "no meter" if gpu else object()
+    )
+    monkeypatch.setattr(compress.search.measuring, "gpu_used_mb", lambda: 100.0)
+    limits = [Limit(metric=metric, max=5) for metric in ("energy.engine_mj", "size.gpu_mb")]
+    check_measurable([*LIMITS, *limits], ("trt", "onnx"))
 
 
 def test_every_metric_of_the_budgets_page_may_be_limited(
