@@ -23,6 +23,7 @@ from runtime.golden import check_golden, write_golden
 from runtime.manifest import GOLDEN_FILE, FileRecord, Manifest
 from runtime.session import Session, SessionOptions, open_session
 
+from .golden_crops import choose_golden
 from .parity import GateConfig, Parity, compare_answers
 
 __all__ = ["Crops", "prove"]
@@ -95,8 +96,7 @@ def prove(
             observe(parity)
         parity.require(gate, draft.precision)
         apart = _check_itself(draft, folder, crops, session, found, together, gate)
-        golden = crops.images_at(np.arange(min(_GOLDEN_CROPS, len(crops))))
-        write_golden(folder / GOLDEN_FILE, golden, session.run(golden))
+        _write_golden(draft, folder, crops, session, found)
         manifest = replace(
             draft,
             operating=fit_operating_point(
@@ -112,6 +112,16 @@ def prove(
         )
         check_golden(session, manifest, folder)
     return manifest
+
+
+def _write_golden(
+    draft: Manifest, folder: Path, crops: Crops, session: Session, found: Logits
+) -> None:
+    chosen = choose_golden(
+        draft.schema, found, count=_GOLDEN_CROPS, tolerance=draft.golden_tolerance
+    )
+    golden = crops.images_at(chosen)
+    write_golden(folder / GOLDEN_FILE, golden, session.run(golden))
 
 
 def _report(parity: Parity, precision: str, gate: GateConfig) -> Mapping[str, object]:

@@ -77,8 +77,10 @@ def _summary(reader: Reader, golden: GoldenReport) -> Iterator[tuple[str, str]]:
         yield "file", f"{name}, {record.size_bytes:,} bytes, sha256 {record.sha256[:12]}... matches"
     yield (
         "golden",
-        f"{golden.samples} samples match: largest probability difference "
-        f"{golden.max_abs_diff:.2g} ({golden.worst_head}), allowed {golden.tolerance:g}",
+        f"{f'{golden.samples - golden.missed} of ' if golden.missed else ''}{golden.samples} "
+        f"samples match: largest probability difference {golden.max_abs_diff:.2g} "
+        f"({golden.worst_head}), allowed {golden.tolerance:g}; scores drifted by "
+        f"{golden.drift:.2g} of their size",
     )
     for name, value in {**manifest.passport, **manifest.lineage}.items():
         yield "lineage", _shortened(f"{name}: {json.dumps(value, ensure_ascii=False)}")

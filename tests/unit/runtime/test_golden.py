@@ -197,3 +197,120 @@ def test_check_fails_on_broken_scores(
 
     with pytest.raises(EngineError, match=f"'{head}' differs"):
         check_golden(FakeSession(broken), manifest, folder)
+
+
+def sure_logits(images: Images) -> dict[str, npt.NDArray[np.float32]]:
+    """Answers that are as good as certain, another for each image."""
+    choice = np.random.default_rng(0)
+    return {
+        head.name: np.where(
+            np.arange(head.size) == choice.integers(head.size, size=(len(images), 1)), 9, -9
+        ).astype(np.float32)
+        for head in SMALL_SCHEMA.heads
+    }
+
+
+def integer_artifact(folder: Path, network: TinyNetwork, **changes: Any) -> tuple[Manifest, Images]:
+    manifest = write_artifact(folder, network, golden=1)
+    images = random_images(16)
+    write_golden(folder / GOLDEN_FILE, images, sure_logits(images))
+    changes = {"precision": "int8", "golden_tolerance": 0.25, **changes}
+    return dataclasses.replace(manifest, **changes), images
+
+
+@pytest.mark.parametrize(
+    ("precision", "other", "passes"),
+    [
+        ("int8", 2, True),
+        ("int8", 3, False),
+        ("dynamic", 2, True),
+        ("fp32", 0, True),
+        ("fp32", 1, False),
+    ],
+)
+def test_few_crops_of_an_integer_engine_may_move_by_any_probability(
+    tmp_path: Path, network: TinyNetwork, precision: str, other: int, passes: bool
+) -> None:
+    folder = tmp_path / "artifact"
+    manifest, _ = integer_artifact(folder, network, precision=precision)
+
+    def clipped(images: Images) -> Logits:
+        scores = sure_logits(images)
+        scores["colour"][:other] = scores["colour"][:other, ::-1]
+        return scores
+
+    session = FakeSession(clipped)
+    if passes:
+        assert check_golden(session, manifest, folder, batch=16).missed == other
+    else:
+        with pytest.raises(EngineError, match=rf"'colour' differs .*; {other} of 16 crops differ"):
+            check_golden(session, manifest, folder, batch=16)
+
+
+def test_a_number_that_is_none_is_allowed_on_no_crop(tmp_path: Path, network: TinyNetwork) -> None:
+    folder = tmp_path / "artifact"
+    manifest, _ = integer_artifact(folder, network)
+
+    def broken(images: Images) -> Logits:
+        scores = sure_logits(images)
+        scores["colour"][3, 1] = np.nan
+        return scores
+
+    with pytest.raises(EngineError, match="'colour' differs from the golden vectors by nan"):
+        check_golden(FakeSession(broken), manifest, folder, batch=16)
+
+
+@pytest.mark.parametrize(("noise", "passes"), [(0.0, True), (0.05, True), (0.2, False)])
+def test_scores_that_drift_everywhere_are_found_though_no_probability_moves(
+    tmp_path: Path, network: TinyNetwork, noise: float, passes: bool
+) -> None:
+    folder = tmp_path / "artifact"
+    manifest, _ = integer_artifact(folder, network)
+
+    def drifted(images: Images) -> Logits:
+        random = np.random.default_rng(1)
+        return {
+            name: scores + (random.normal(0, noise * 9, scores.shape)).astype(np.float32)
+            for name, scores in sure_logits(images).items()
+        }
+
+    if passes:
+        report = check_golden(FakeSession(drifted), manifest, folder, batch=16)
+        assert report.missed == 0
+        assert 0.5 * noise <= report.drift <= 1.5 * noise
+    else:
+        with pytest.raises(
+            EngineError, match=r"drifted .* by 0\.\d+ of their size, allowed is 0\.1"
+        ):
+            check_golden(FakeSession(drifted), manifest, folder, batch=16)
+
+
+def test_crops_that_moved_most_are_no_drift(tmp_path: Path, network: TinyNetwork) -> None:
+    folder = tmp_path / "artifact"
+    manifest, _ = integer_artifact(folder, network)
+
+    def clipped(images: Images) -> Logits:
+        return {
+            name: np.concatenate([s[:11] * 2, s[11:]]) for name, s in sure_logits(images).items()
+        }
+
+    assert check_golden(FakeSession(clipped), manifest, folder, batch=16).drift == 0
+
+
+@pytest.mark.parametrize(("found", "passes"), [(0.0, True), (0.01, False)])
+def test_drift_of_scores_that_are_all_nothing(
+    tmp_path: Path, network: TinyNetwork, found: float, passes: bool
+) -> None:
+    folder = tmp_path / "artifact"
+    manifest, images = integer_artifact(folder, network)
+    nothing = {name: scores * 0 for name, scores in sure_logits(images).items()}
+    write_golden(folder / GOLDEN_FILE, images, nothing)
+
+    def answers(_: Images) -> Logits:
+        return {**nothing, "extras": nothing["extras"] + np.float32(found)}
+
+    if passes:
+        assert check_golden(FakeSession(answers), manifest, folder, batch=16).drift == 0
+    else:
+        with pytest.raises(EngineError, match="by inf of their size"):
+            check_golden(FakeSession(answers), manifest, folder, batch=16)
