@@ -42,7 +42,11 @@ def readiness(config: ReadinessConfig) -> list[Finding]:
         DataError: the file cannot be read as an ONNX graph.
     """
     require_packages("export", "onnx")
-    findings = check_readiness(_load(config.model), config.target)
+    model = _load(config.model)
+    try:
+        findings = check_readiness(model, config.target)
+    except DataError as error:
+        raise DataError(f"{config.model} is no valid ONNX graph: {error}") from error
     if config.output is not None:
         report = {
             "model": str(config.model),
@@ -60,7 +64,7 @@ def _load(path: Path) -> Any:
 
     try:
         model = onnx.load(path)
-    except (OSError, DecodeError, onnx.checker.ValidationError) as error:
+    except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
         raise DataError(
             f"{path} cannot be read ({error}); expected an ONNX file, external weights beside it"
         ) from error

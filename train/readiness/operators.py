@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from .findings import TARGETS, Finding, Target
 from .scopes import name_of
-from .view import LAYERS, GraphView, attribute
+from .view import LAYERS, GraphView, attribute, type_name
 
-__all__ = ["check_input", "check_operator", "check_opset"]
+__all__ = ["check_input", "check_operator", "check_opset", "check_plugin"]
 
 _REJECTED: Final = frozenset(
     {
@@ -40,11 +40,9 @@ def check_opset(view: GraphView, target: Target) -> Iterator[Finding]:
 
 
 def check_operator(view: GraphView, node: Any) -> Iterator[Finding]:
-    """R01, R09, R10 and W04."""
+    """R01, R10 and W04 of an operator of ONNX."""
     if node.op_type in _REJECTED:
         yield Finding("R01", name_of(node), f"{node.op_type} is not supported")
-    elif node.domain not in ("", "ai.onnx"):
-        yield Finding("R09", name_of(node), f"{node.domain}::{node.op_type} needs a plugin")
     elif node.op_type == "BatchNormalization":
         maker = view.makers.get(node.input[0])
         if attribute(node, "training_mode", 0):
@@ -53,13 +51,16 @@ def check_operator(view: GraphView, node: Any) -> Iterator[Finding]:
             yield Finding("W04", name_of(node), f"BatchNormalization behind {name_of(maker)}")
 
 
+def check_plugin(node: Any) -> Iterator[Finding]:
+    """R09 of an operator that is none of ONNX."""
+    yield Finding("R09", name_of(node), f"{node.domain}::{node.op_type} needs a plugin")
+
+
 def check_input(view: GraphView, value: Any) -> Iterator[Finding]:
     """R12 and W01 of one input."""
-    from onnx import TensorProto
-
     if view.tensor(value.name) is not None:  # old files list their initialisers as inputs
         return
-    kind = TensorProto.DataType.Name(value.type.tensor_type.elem_type)
+    kind = type_name(value.type.tensor_type.elem_type)
     readers = view.readers[value.name]
     if kind == "UINT8":
         # Only a type conversion may touch it: everything else is rejected.

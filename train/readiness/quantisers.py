@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .findings import Finding
 from .scopes import name_of
-from .view import DEQUANTISE, LAYERS, QUANTISE, GraphView, attribute
+from .view import DEQUANTISE, LAYERS, QUANTISE, GraphView, attribute, type_name
 
 __all__ = ["check_quantiser", "check_types"]
 
@@ -25,7 +25,7 @@ def check_quantiser(view: GraphView, node: Any) -> Iterator[Finding]:
     scale = view.array(node.input[1])
     yield from _check_zero(view, node)
     yield from _check_scale(node, scale)
-    if scale is None:
+    if scale is None or not scale.size:
         return
     weight = view.weight(node.input[0])
     if scale.size > 1 and weight is None:
@@ -39,7 +39,7 @@ def check_quantiser(view: GraphView, node: Any) -> Iterator[Finding]:
 def _check_zero(view: GraphView, node: Any) -> Iterator[Finding]:
     given = len(node.input) > 2 and bool(node.input[2])
     zero = view.tensor(node.input[2]) if given else None
-    grid = _type_name(zero.data_type) if zero is not None else _grid(view, node)
+    grid = type_name(zero.data_type) if zero is not None else _grid(view, node)
     if given and zero is None:
         yield Finding("R02", name_of(node), "zero point is no constant")
     elif zero is not None:
@@ -58,14 +58,17 @@ def _grid(view: GraphView, node: Any) -> str | None:
     """Return the type that a node without a zero point works on; None where it does not say."""
     if node.op_type == QUANTISE:
         kind = attribute(node, "output_dtype", 0)
-        return _type_name(kind) if kind else "UINT8"
+        return type_name(kind) if kind else "UINT8"
     stored = view.tensor(node.input[0])
-    return None if stored is None else _type_name(stored.data_type)
+    return None if stored is None else type_name(stored.data_type)
 
 
 def _check_scale(node: Any, scale: npt.NDArray[Any] | None) -> Iterator[Finding]:
     if scale is None:
         yield Finding("R07", name_of(node), "scale is no constant")
+        return
+    if not scale.size:
+        yield Finding("R07", name_of(node), "scale is empty")
         return
     values = scale.astype(np.float64)
     if not (np.isfinite(values).all() and (values > 0).all()):
@@ -96,7 +99,7 @@ def _output_axis(layer: Any, rank: int) -> int:
 def _check_pair(view: GraphView, node: Any, scale: npt.NDArray[Any]) -> Iterator[Finding]:
     for reader in view.readers_of(node):
         other = view.array(reader.input[1]) if reader.op_type == DEQUANTISE else None
-        if other is not None and not np.array_equal(scale, other, equal_nan=True):
+        if other is not None and other.size and not np.array_equal(scale, other, equal_nan=True):
             what = f"scale {scale.flat[0]:g}, but {other.flat[0]:g} in {name_of(reader)}"
             yield Finding("R08", name_of(node), what)
 
@@ -114,10 +117,4 @@ def _float_type(view: GraphView, tensor: str) -> str | None:
     """Return the type that a constant or a DequantizeLinear puts out; None for anything else."""
     dequantiser = view.maker_of(tensor, DEQUANTISE)
     constant = view.tensor(tensor if dequantiser is None else dequantiser.input[1])
-    return None if constant is None else _type_name(constant.data_type)
-
-
-def _type_name(kind: int) -> str:
-    from onnx import TensorProto
-
-    return str(TensorProto.DataType.Name(kind))
+    return None if constant is None else type_name(constant.data_type)

@@ -9,7 +9,7 @@ from benchmarks.command import say
 from runtime.errors import EngineError
 
 from .findings import Finding, Target
-from .operators import check_input, check_operator, check_opset
+from .operators import check_input, check_operator, check_opset, check_plugin
 from .placement import check_activation, check_addition, check_half_quantised
 from .quantisers import check_quantiser, check_types
 from .view import GraphView
@@ -44,6 +44,8 @@ def _findings(view: GraphView, target: Target) -> Iterator[Finding]:
     yield from check_opset(view, target)
     for value in view.inputs:
         yield from check_input(view, value)
+    for plugin in view.plugins:
+        yield from check_plugin(plugin)
     for rule in _NODE_RULES:
         for node in view.nodes:
             yield from rule(view, node)

@@ -22,8 +22,8 @@ class FlatGraph:
         graph: ``onnx.GraphProto``.
 
     Raises:
-        DataError: a tensor is read before it is made, or made twice. So what this holds has no
-            cycles.
+        DataError: a tensor is read before it is made, or made twice, or a name is no text. So what
+            this holds has no cycles.
     """
 
     def __init__(self, graph: Any) -> None:
@@ -42,6 +42,7 @@ class FlatGraph:
             self._name(name, names)
         self.tensors |= {names[name]: tensor for name, tensor in stored.items()}
         for node in graph.node:
+            _require_text(node.op_type)
             for name in node.input:
                 if name and name not in names:
                     raise DataError(
@@ -56,6 +57,7 @@ class FlatGraph:
 
     def _name(self, name: str, names: ChainMap[str, str]) -> str:
         """Note a new tensor and return its own name."""
+        _require_text(name)
         if name in names.maps[0]:
             raise DataError(f"tensor {name} is made twice")
         own, count = name, 1
@@ -70,6 +72,12 @@ class FlatGraph:
 def name_of(node: Any) -> str:
     """Return what to call a node: its name, or its output or operator where it has none."""
     return str(node.name or next(iter(node.output), "") or node.op_type)
+
+
+def _require_text(name: Any) -> None:
+    # What protobuf cannot decode as UTF-8, it gives as bytes.
+    if not isinstance(name, str):
+        raise DataError(f"the name {name!r} is not UTF-8")
 
 
 def _bodies(node: Any) -> Iterator[Any]:

@@ -8,9 +8,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .scopes import FlatGraph
+from runtime.errors import DataError
 
-__all__ = ["DEQUANTISE", "LAYERS", "PASSING", "QUANTISE", "GraphView", "attribute"]
+from .scopes import FlatGraph
+from .sound import is_standard, require_sound
+
+__all__ = ["DEQUANTISE", "LAYERS", "PASSING", "QUANTISE", "GraphView", "attribute", "type_name"]
 
 QUANTISE: Final = "QuantizeLinear"
 DEQUANTISE: Final = "DequantizeLinear"
@@ -53,29 +56,35 @@ class GraphView:
         model: ``onnx.ModelProto``; functions of its own are looked into.
 
     Raises:
-        DataError: the graph has a cycle, or two tensors of one name.
+        DataError: the graph has a cycle, two tensors of one name, or a node that is none of its
+            operator.
     """
 
     def __init__(self, model: Any) -> None:
-        from onnx import inliner
-
-        model = inliner.inline_local_functions(model) if model.functions else model
+        model = _inlined(model) if model.functions else model
         self.inputs = list(model.graph.input)
         self.opset = max(
             (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
             default=1,
         )
         flat = FlatGraph(model.graph)
-        self.nodes = flat.nodes
+        self.nodes = [node for node in flat.nodes if is_standard(node)]
+        self.plugins = [node for node in flat.nodes if not is_standard(node)]
+        for node in self.nodes:
+            require_sound(node, self.opset)
         self._tensors = flat.tensors
         self._arrays: dict[str, npt.NDArray[Any]] = {}
         self.makers = {output: node for node in self.nodes for output in node.output if output}
         self.readers: dict[str, list[tuple[Any, int]]] = defaultdict(list)
-        for node in self.nodes:
+        for node in flat.nodes:
             for place, name in enumerate(node.input):
                 self.readers[name].append((node, place))
         for node in self.nodes:
-            if node.op_type == "Constant" and (tensor := _constant(node)) is not None:
+            if (
+                node.op_type == "Constant"
+                and node.output[0]
+                and (tensor := _constant(node)) is not None
+            ):
                 self._tensors[node.output[0]] = tensor
         self.quantised = any(node.op_type == DEQUANTISE for node in self.nodes)
 
@@ -101,15 +110,17 @@ class GraphView:
         return self._tensors.get(self.source(name))
 
     def array(self, name: str) -> npt.NDArray[Any] | None:
-        """Return the constant behind a tensor as an array, or None."""
-        from onnx import numpy_helper
+        """Return the constant behind a tensor as an array of numbers, or None.
 
+        Raises:
+            DataError: what is stored is something else.
+        """
         # Not by the name that a stored tensor bears: in Constant nodes it means nothing.
         source = self.source(name)
         if source not in self._tensors:
             return None
         if source not in self._arrays:
-            self._arrays[source] = np.asarray(numpy_helper.to_array(self._tensors[source]))
+            self._arrays[source] = _numbers(self._tensors[source], source)
         return self._arrays[source]
 
     def weight(self, tensor: str) -> Any:
@@ -126,6 +137,38 @@ class GraphView:
     def readers_of(self, node: Any) -> list[Any]:
         """Return the nodes that read what ``node`` puts out."""
         return [reader for output in node.output for reader, _ in self.readers[output]]
+
+
+def type_name(kind: int) -> str:
+    """Return what ONNX calls a type of elements."""
+    from onnx import TensorProto
+
+    known = kind in TensorProto.DataType.values()
+    return str(TensorProto.DataType.Name(kind)) if known else f"type {kind}"
+
+
+def _inlined(model: Any) -> Any:
+    from onnx import checker, inliner
+
+    try:
+        return inliner.inline_local_functions(model)
+    except checker.ValidationError as error:
+        raise DataError(f"functions of the graph cannot be inlined: {error}") from error
+
+
+def _numbers(tensor: Any, name: str) -> npt.NDArray[Any]:
+    from onnx import checker, numpy_helper
+
+    try:
+        array = np.asarray(numpy_helper.to_array(tensor))
+    # What it raises on an unknown type, on data of another size than the dimensions say, and on
+    # data in a file that is not there.
+    except (KeyError, TypeError, ValueError, OSError, checker.ValidationError) as error:
+        kind = type_name(tensor.data_type)
+        raise DataError(f"tensor {name} ({kind}) cannot be read: {error}") from error
+    if array.dtype.kind in "OSUc":
+        raise DataError(f"tensor {name} is {type_name(tensor.data_type)}, expected real numbers")
+    return array
 
 
 def _constant(node: Any) -> Any:

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from export.readiness.cli import main
-from tests.unit.train.readiness.graphs import quantised
+from tests.unit.train.readiness.graphs import model, node, quantised
 from tests.unit.train.readiness.test_rules import residual
 
 
@@ -76,3 +76,13 @@ def test_what_is_no_graph_is_refused(
 
 def test_an_unknown_target_is_wrong_usage(write) -> None:
     assert main([write(quantised()), "--target", "7.0"]) == 2
+
+
+def test_a_graph_that_is_none_is_an_error_with_the_file(
+    write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(model([node("Identity", "b", "a"), node("Identity", "a", "b")]))
+    assert main([path]) == 1
+    told = capsys.readouterr()
+    assert told.err.startswith(f"error: {path} is no valid ONNX graph: a-node reads b, which noth")
+    assert told.out == ""

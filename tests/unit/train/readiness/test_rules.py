@@ -115,7 +115,7 @@ def bias(kind: type) -> onnx.ModelProto:
 CASES: dict[str, list[tuple[Make, Make]]] = {
     "R01": [
         (
-            lambda: model([node("DynamicQuantizeLinear", "x", "y")]),
+            lambda: model([helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "ys", "yz"])]),
             lambda: model(pair("x", "y"), constants()),
         )
     ],

@@ -97,3 +97,13 @@ def test_optional_inputs_and_outputs_may_be_left_out() -> None:
     # Reading what has no name must not follow who makes nothing.
     nothing = helper.make_node("Identity", [""], [""])
     assert found(model([clip, dropout, nothing], {"high": np.float32(6)})) == []
+
+
+def test_a_name_that_is_no_text_is_an_error() -> None:
+    graph = model([node("Relu", "x", "yyyy"), node("Neg", "yyyy", "y")])
+    torn = onnx.ModelProto.FromString(graph.SerializeToString().replace(b"yyyy", b"\xff" * 4))
+    with pytest.raises(DataError, match="is not UTF-8"):
+        check_readiness(torn, "10.3")
+    torn = onnx.ModelProto.FromString(graph.SerializeToString().replace(b"Relu", b"\xff" * 4))
+    with pytest.raises(DataError, match="is not UTF-8"):
+        check_readiness(torn, "10.3")
