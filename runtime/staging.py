@@ -83,9 +83,13 @@ def check_free(target: Path, *, overwrite: bool = False) -> None:
     """Fail early when ``target`` cannot become a new folder.
 
     Raises:
-        ConfigError: it exists and is neither an empty folder nor to be overwritten.
+        ConfigError: it exists and is neither an empty folder nor to be overwritten, or it is below
+            a file.
     """
     if not target.exists():
+        above = next(parent for parent in target.absolute().parents if parent.exists())
+        if not above.is_dir():
+            raise ConfigError(f"{target} cannot be made: {above} is a file; choose another output")
         return
     if not target.is_dir():
         raise ConfigError(f"{target} exists and is not a folder; choose another output")

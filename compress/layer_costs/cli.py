@@ -37,7 +37,7 @@ class LayerCostsConfig:
     engine: Literal["onnxruntime", "openvino"]
     """Engine of this machine; one crop, one thread, FP32."""
     output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
-    """JSON file to write."""
+    """JSON file to write; its folder is made."""
     round_to: int = 8
     """Multiples of channels to measure at: as --round-to of slimming."""
     overwrite: bool = False
@@ -52,11 +52,16 @@ def measure(config: LayerCostsConfig) -> LatencyModel:
     """Measure and write the file.
 
     Raises:
-        HeadlightError: the file exists, or the checkpoint or engine cannot be used.
+        HeadlightError: the file exists or cannot be made, or the checkpoint or engine cannot be
+            used.
     """
-    if config.output.exists() and not config.overwrite:
+    if config.output.is_dir() or (config.output.exists() and not config.overwrite):
         raise ConfigError(f"{config.output} exists; give --overwrite or another --output")
     source = load_checkpoint(config.checkpoint)
+    try:  # before minutes of timing
+        config.output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{config.output} cannot be made: {error}; choose another") from error
     groups = find_groups(source.build(), source.input)
     model = measure_costs(source, groups, config.engine, round_to=config.round_to)
     model.table.write(config.output)

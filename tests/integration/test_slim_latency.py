@@ -65,8 +65,10 @@ def place(fast: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_checkpoint(folder / "base", tiny_network(), tiny_config())
     write_lamps(folder / "train", 48, seed=0)
     write_lamps(folder / "val", 24, seed=1)
-    words = [str(folder / "base"), "--engine", "onnxruntime", "-o", str(folder / "costs.json")]
+    output = folder / "new" / "costs.json"
+    words = [str(folder / "base"), "--engine", "onnxruntime", "-o", str(output)]
     assert compress.layer_costs.cli.main(words) == 0
+    output.replace(folder / "costs.json")
     return folder
 
 
@@ -88,6 +90,20 @@ def test_costs_hold_every_layer_and_a_fit(place: Path) -> None:
     assert {layer["shape"]["kind"] for layer in value["layers"]} == {"conv", "linear"}
     words = [str(place / "base"), "--engine", "onnxruntime", "-o", str(place / "costs.json")]
     assert compress.layer_costs.cli.main(words) == 1
+
+
+@pytest.mark.parametrize(("name", "why"), [("costs.json/x", "Errno"), (".", "exists; give")])
+def test_costs_that_cannot_be_written_are_not_measured(
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    why: str,
+) -> None:
+    monkeypatch.setattr(compress.layer_costs.cli, "measure_costs", lambda *_, **__: 1 / 0)
+    words = [str(place / "base"), "--engine", "onnxruntime", "-o", str(place / name)]
+    assert compress.layer_costs.cli.main([*words, "--overwrite"]) == 1
+    assert why in capsys.readouterr().err
 
 
 def test_slimming_by_costs_measures_and_judges(

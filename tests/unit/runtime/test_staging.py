@@ -84,6 +84,9 @@ def test_check_free(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="not a folder"):
         check_free(tmp_path / "file", overwrite=True)
+    for below in ("new", "deep/new"):
+        with pytest.raises(ConfigError, match=r"new cannot be made: .*/file is a file; choose"):
+            check_free(tmp_path / "file" / below)
 
 
 def test_a_parent_that_is_a_file(tmp_path: Path) -> None:

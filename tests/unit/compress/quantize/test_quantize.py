@@ -243,6 +243,7 @@ def test_wrong_lists_fail_before_anything_is_measured(
         (("--qat-steps", "5"), "pass --qat.data"),
         (("--engine-best", "--engine", "onnxruntime"), "--engine-best is about OpenVINO"),
         (("--output", str(tmp_path)), "exists and is not empty"),
+        (("--output", str(tmp_path / "precious" / "out")), "precious is a file"),
     ):
         assert main([*options, *more]) == 1
         told = capsys.readouterr().err
