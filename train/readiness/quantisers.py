@@ -80,12 +80,12 @@ def _check_scale(node: Any, scale: npt.NDArray[Any] | None) -> Iterator[Finding]
 def _check_axis(view: GraphView, node: Any, rank: int) -> Iterator[Finding]:
     axis = attribute(node, "axis", 1)
     axis += rank if axis < 0 else 0
-    for layer, place in view.readers[node.output[0]]:
-        if place != 1 or layer.op_type not in LAYERS:
+    for layer, place, found in view.readers_behind(node.output[0], rank=rank, axis=axis):
+        if place != 1 or layer.op_type not in LAYERS or found is None:
             continue
         expected = _output_axis(layer, rank)
-        if axis != expected:
-            what = f"scales along axis {axis} of {layer.op_type}'s weight, expected {expected}"
+        if found != expected:
+            what = f"scales along axis {found} of {layer.op_type}'s weight, expected {expected}"
             yield Finding("R06", name_of(node), what)
 
 
@@ -97,8 +97,9 @@ def _output_axis(layer: Any, rank: int) -> int:
 
 
 def _check_pair(view: GraphView, node: Any, scale: npt.NDArray[Any]) -> Iterator[Finding]:
-    for reader in view.readers_of(node):
-        other = view.array(reader.input[1]) if reader.op_type == DEQUANTISE else None
+    for reader, place, _ in view.readers_behind(node.output[0]):
+        paired = reader.op_type == DEQUANTISE and place == 0
+        other = view.array(reader.input[1]) if paired else None
         if other is not None and other.size and not np.array_equal(scale, other, equal_nan=True):
             what = f"scale {scale.flat[0]:g}, but {other.flat[0]:g} in {name_of(reader)}"
             yield Finding("R08", name_of(node), what)

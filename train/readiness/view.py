@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -134,9 +135,38 @@ class GraphView:
         quantiser = self.maker_of(tensor, QUANTISE)
         return None if quantiser is None else self.tensor(quantiser.input[0])
 
-    def readers_of(self, node: Any) -> list[Any]:
-        """Return the nodes that read what ``node`` puts out."""
-        return [reader for output in node.output for reader, _ in self.readers[output]]
+    def readers_behind(
+        self, tensor: str, *, rank: int = 0, axis: int | None = None
+    ) -> Iterator[tuple[Any, int, int | None]]:
+        """Yield who reads a tensor's values, past all ``PASSING`` operators.
+
+        Args:
+            tensor: Its name.
+            rank: Of the tensor, where ``axis`` is given.
+            axis: An axis of the tensor.
+
+        Yields:
+            The node, the place among its inputs, and which axis ``axis`` has become; None behind
+            operators other than Identity and Transpose.
+        """
+        waiting = [(tensor, axis)]
+        while waiting:
+            name, moved = waiting.pop()
+            for reader, place in self.readers[name]:
+                if reader.op_type in PASSING and is_standard(reader) and place == 0:
+                    waiting.append((reader.output[0], _moved(reader, rank, moved)))
+                else:
+                    yield reader, place, moved
+
+
+def _moved(node: Any, rank: int, axis: int | None) -> int | None:
+    """Return where a passing operator puts an axis; None where its attributes do not say."""
+    if axis is None or node.op_type == "Identity":
+        return axis
+    if node.op_type != "Transpose":
+        return None
+    order = attribute(node, "perm", [*reversed(range(rank))])
+    return order.index(axis) if axis in order else None
 
 
 def type_name(kind: int) -> str:

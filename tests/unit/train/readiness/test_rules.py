@@ -43,6 +43,18 @@ def quantised_linear(kind: str, shape: tuple[int, ...], axis: int, **more: int) 
     return model(layers, values, inputs={"x": (FLOAT, ["n", 6])})
 
 
+def turned_linear(axis: int, shape: tuple[int, int], *between: onnx.NodeProto) -> onnx.ModelProto:
+    """A MatMul whose weight is dequantised along ``axis`` and then turned by ``between``."""
+    values = constants(w=np.ones(shape, np.int8), ws=np.full(shape[axis], 0.1, np.float32))
+    values["wz"] = np.zeros(shape[axis], np.int8)
+    layers = [*pair("x", "d"), weight("t0", axis=axis), *between, node("MatMul", "d wd", "y")]
+    return model(layers, values, inputs={"x": (FLOAT, ["n", 6])})
+
+
+TURN = node("Transpose", "t0", "wd", perm=[1, 0])
+TURN_UNSAID = [node("Identity", "t0", "t1"), node("Transpose", "t1", "wd")]
+
+
 def zero_free(kind: object) -> onnx.ModelProto:
     """Without zero points, the stored weight of numpy type ``kind``."""
     values = constants(w=np.ones((4, 4, 3, 3), kind))  # type: ignore[call-overload]
@@ -94,10 +106,12 @@ def scale_input() -> onnx.ModelProto:
     return model(layers, values, inputs=inputs)
 
 
-def unequal_pair(scale: float) -> onnx.ModelProto:
+def unequal_pair(scale: float, *, pool: bool = False) -> onnx.ModelProto:
+    between = node("MaxPool", "q", "p", kernel_shape=[2, 2]) if pool else node("Identity", "q", "p")
     layers = [
         node("QuantizeLinear", "x s z", "q"),
-        node("DequantizeLinear", "q other z", "d"),
+        between,
+        node("DequantizeLinear", "p other z", "d"),
         weight(),
         node("Conv", "d wd b", "y"),
     ]
@@ -180,6 +194,11 @@ CASES: dict[str, list[tuple[Make, Make]]] = {
                 [*pair("x", "d"), weight(axis=1), node("ConvTranspose", "d wd", "y")], constants()
             ),
         ),
+        (lambda: turned_linear(1, (5, 6), TURN), lambda: turned_linear(0, (5, 6), TURN)),
+        (
+            lambda: turned_linear(-1, (5, 6), *TURN_UNSAID),
+            lambda: turned_linear(-2, (5, 6), *TURN_UNSAID),
+        ),
     ],
     "R07": [
         (lambda: quantised(s=np.float32(0)), quantised),
@@ -188,7 +207,13 @@ CASES: dict[str, list[tuple[Make, Make]]] = {
         (lambda: quantised(ws=np.array([1, 1, np.inf, 1], np.float32)), quantised),
         (scale_input, quantised),
     ],
-    "R08": [(lambda: unequal_pair(0.06), lambda: unequal_pair(0.05))],
+    "R08": [
+        (
+            partial(unequal_pair, 0.06, pool=pool),
+            partial(unequal_pair, 0.05, pool=pool),
+        )
+        for pool in (False, True)
+    ],
     "R09": [
         (
             lambda: model(
