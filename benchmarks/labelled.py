@@ -8,7 +8,7 @@ commas: ``苏E8D2K3``, ``苏E8D2K3,blue,single``, ``black,jeans``. A field may b
 the end may be left out: that label is missing and masked. A labels head takes its labels split at
 ``|`` (``-`` for none of them); where it is the only field, commas split them as well.
 
-Sets of a million crops fit: what is kept per crop are some ten bytes beside its name, label and
+Sets of a million crops fit: what is kept per crop are some thirty bytes beside its name, label and
 targets, and no picture.
 """
 
@@ -38,7 +38,7 @@ from .crops.label_encoding import (
     written,
 )
 from .crops.lists import list_rows, tree_rows
-from .crops.pictures import Pictures, for_each, read_image
+from .crops.pictures import DIGEST_BYTES, Pictures, content_digest, for_each, read_image
 from .crops.rows import Rows
 from .crops.shards import shard_rows, shards_of
 from .crops.spelling import encode_reading
@@ -78,6 +78,8 @@ class LabelledCrops:
     texts: Texts
     """N label columns: as written, or put together from labels that were given otherwise."""
     targets: Targets
+    contents: npt.NDArray[np.uint8]
+    """(N, 16) ``content_digest`` of each picture's file as it was when it was checked."""
     rows: npt.NDArray[np.int64]
     """(N,) which rows of the source these are, from 0."""
     bad_rows: Sequence[str] = ()
@@ -90,12 +92,12 @@ class LabelledCrops:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over file names and labels, in order: which samples these are."""
+        """SHA-256 over file names, contents and labels, in order: which samples these are."""
         digest = hashlib.sha256()
         for index, text in enumerate(self.texts):
-            digest.update(
-                f"{self.paths.identity(index)}\t{text}\n".encode("utf-8", "surrogatepass")
-            )
+            content = self.contents[index].tobytes().hex()
+            line = f"{self.paths.identity(index)}\t{content}\t{text}\n"
+            digest.update(line.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def take(self, index: npt.NDArray[np.integer]) -> LabelledCrops:
@@ -105,6 +107,7 @@ class LabelledCrops:
             paths=self.paths.take(index),
             texts=self.texts.take(index),
             targets=self.targets.take(index),
+            contents=self.contents[index],
             rows=self.rows[index],
         )
 
@@ -187,7 +190,8 @@ def check_rows(
         DataError: bad rows, all of them named with file and line.
     """
     targets, texts, faults = _encode(rows, schema)
-    for row, fault in _picture_faults(rows.pictures, show).items():
+    contents = np.zeros((len(rows), DIGEST_BYTES), np.uint8)
+    for row, fault in _picture_faults(rows.pictures, contents, show).items():
         faults[row] = f"{fault}; {faults[row]}" if row in faults else fault
     bad = [f"{rows.where(row)}: {faults[row]}" for row in sorted(faults)]
     if (bad and not skip_bad) or len(bad) == len(rows):
@@ -198,6 +202,7 @@ def check_rows(
         paths=rows.pictures,
         texts=texts,
         targets=targets,
+        contents=contents,
         rows=np.arange(len(rows)),
         bad_rows=bad,
         note=rows.note,
@@ -282,13 +287,17 @@ def _encode(rows: Rows, schema: Schema) -> tuple[Targets, Texts, dict[int, str]]
     return targets, texts, faults
 
 
-def _picture_faults(pictures: Pictures, show: Show | None) -> Mapping[int, str]:
-    """Read all pictures, show them, and return why rows are bad."""
+def _picture_faults(
+    pictures: Pictures, contents: npt.NDArray[np.uint8], show: Show | None
+) -> Mapping[int, str]:
+    """Read all pictures, note their digests, show them, and return why rows are bad."""
     faults: dict[int, str] = {}
 
     def check(row: int) -> None:
         try:
-            image = pictures.read(row)
+            content = pictures.content(row)
+            contents[row] = content_digest(content)
+            image = pictures.decode(row, content)
         except DataError as error:
             faults[row] = str(error)
         else:

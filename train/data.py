@@ -81,7 +81,7 @@ class CropSet:
     order: npt.NDArray[np.int64]
     """Sample indices of one epoch; a sample stands in it as often as its source is repeated."""
     digest: str
-    """SHA-256 over the sources' names, labels and repeats."""
+    """SHA-256 over the sources' pictures, their names, labels and repeats."""
 
     def __len__(self) -> int:
         return len(self.texts)

@@ -45,7 +45,7 @@ class SeenData:
     role: str
     """What it did, to end the sentence "these crops are also in ..."."""
     digests: frozenset[str]
-    """Digests of names and labels (``CropSet.digest``): they know copies, too, but only as a
+    """Digests of pictures and labels (``CropSet.digest``): they know copies, too, but only as a
     whole."""
     places: frozenset[str]
     """Of its pictures, as far as they can be found on this machine."""
@@ -56,7 +56,7 @@ class SeenData:
 
         Args:
             pictures: Its pictures.
-            digest: Of its names and labels.
+            digest: Of its pictures and labels.
         """
         return cls(
             role=_VALIDATION,
@@ -108,7 +108,7 @@ def overlap_warnings(
     Args:
         source: What the test set is called.
         pictures: Its N pictures.
-        digest: Of its names and labels.
+        digest: Of its pictures and labels.
         seen: What it must not share pictures with.
     """
     places = picture_places(pictures)

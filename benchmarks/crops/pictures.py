@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +20,19 @@ from runtime.preprocess import MIN_SIDE_PX, decode_image, load_image
 
 from .texts import Texts
 
-__all__ = ["IMAGE_SUFFIXES", "Boxes", "Pictures", "Spans", "for_each", "read_image"]
+__all__ = [
+    "DIGEST_BYTES",
+    "IMAGE_SUFFIXES",
+    "Boxes",
+    "Pictures",
+    "Spans",
+    "content_digest",
+    "for_each",
+    "read_image",
+]
 
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+DIGEST_BYTES: Final = 16
 _CHUNK: Final = 64
 _MOST_THREADS: Final = 32
 _WHOLE_FILE: Final = (0, -1)
@@ -171,6 +182,11 @@ def _region(image: Image, box: Sequence[int], path: Path) -> Image:
             f"{path}: the box {left} {top} {right} {bottom} is smaller than {MIN_SIDE_PX} px a side"
         )
     return np.ascontiguousarray(image[top - 1 : bottom, left - 1 : right])
+
+
+def content_digest(data: bytes) -> npt.NDArray[np.uint8]:
+    """Return the digest of a picture's file, (16,)."""
+    return np.frombuffer(hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest(), np.uint8)
 
 
 def read_image(path: Path) -> Image:

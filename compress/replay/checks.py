@@ -18,7 +18,7 @@ __all__ = ["data_differences", "environment_differences", "metric_rows", "weight
 
 
 _DATA: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("data", "validation"), "its names, labels or repeats"),
+    **dict.fromkeys(("data", "validation"), "its pictures, their names, labels or repeats"),
     "calibration": "the pixels that are drawn of it",
 }
 """Option with data to what its digest is of."""

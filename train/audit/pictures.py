@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -12,17 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.command import missing_extra
+from benchmarks.crops.pictures import DIGEST_BYTES, content_digest
 from runtime.arrays import Bools, Image
 from runtime.errors import MissingExtraError
 
 from .hamming import Hashes, pack
 
 __all__ = [
-    "DIGEST_BYTES",
     "HASH_BITS",
     "PictureFacts",
     "check_imagehash",
-    "content_digest",
     "exposure",
 ]
 
@@ -32,7 +30,6 @@ HASH_BITS: Final = _HASH_SIDE * _HASH_SIDE
 _WORDS: Final = -(-HASH_BITS // 64)
 _CELLS: Final = 8
 """Side of the grid on which colours are kept."""
-DIGEST_BYTES: Final = 16
 _BLANK_SPREAD: Final = 4.0
 _CLIPPED_SHARE: Final = 0.8
 _BACKGROUND_SHARE: Final = 0.3
@@ -132,11 +129,6 @@ def _perceptual_hash(grey: npt.NDArray[Any]) -> Bools:
 
     found = imagehash.phash(Pillow.fromarray(grey), hash_size=_HASH_SIDE)
     return np.asarray(found.hash, np.bool_).ravel()
-
-
-def content_digest(data: bytes) -> npt.NDArray[np.uint8]:
-    """Return the digest of some bytes, (16,)."""
-    return np.frombuffer(hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest(), np.uint8)
 
 
 def exposure(facts: PictureFacts) -> Mapping[str, npt.NDArray[np.int64]]:

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from benchmarks.crops.pictures import DIGEST_BYTES, content_digest
 from runtime.arrays import Bools
 from runtime.schema import Reading
 from train.audit.duplicates import Duplicates
-from train.audit.pictures import DIGEST_BYTES, content_digest
 from train.audit.survey import Survey
 
 __all__ = ["Groups", "Pairs", "connected", "group_crops", "smallest_keys"]

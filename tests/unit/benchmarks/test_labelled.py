@@ -427,6 +427,24 @@ def test_take_keeps_paths_texts_and_targets_together(tmp_path: Path) -> None:
     assert part.targets.choices["colour"].tolist() == [1, 0]
 
 
+def test_the_digest_follows_the_pictures_and_not_their_folder(tmp_path: Path) -> None:
+    labels = ("black,jeans", "blue,shirt")
+    first, again, other = (write_list(tmp_path / name, *labels) for name in "abc")
+    cv2.imwrite(str(tmp_path / "c" / "1.png"), np.full((8, 8, 3), 9, np.uint8))
+    digests = [read_labelled(path, COLOURS).digest for path in (first, again, other)]
+    assert digests[0] == digests[1] != digests[2]
+    (tmp_path / "a").rename(tmp_path / "moved")
+    assert read_labelled(tmp_path / "moved" / first.name, COLOURS).digest == digests[0]
+
+
+def test_the_digest_of_a_picture_that_is_left_out_does_not_count(tmp_path: Path) -> None:
+    whole = write_list(tmp_path / "a", "black,jeans", "blue,shirt", "blue,jeans")
+    broken = write_list(tmp_path / "b", "black,jeans", "blue,shirt", "blue,jeans")
+    (tmp_path / "b" / "1.png").write_bytes(b"no picture")
+    left = read_labelled(broken, COLOURS, skip_bad=True)
+    assert left.digest == read_labelled(whole, COLOURS).take(np.array([0, 2])).digest
+
+
 def test_the_digest_follows_names_labels_and_order(tmp_path: Path) -> None:
     first = write_list(tmp_path / "a", "black,jeans", "blue,shirt")
     again = write_list(tmp_path / "b", "black,jeans", "blue,shirt")
