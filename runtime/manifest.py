@@ -34,6 +34,7 @@ __all__ = [
     "ArtifactName",
     "FileRecord",
     "Manifest",
+    "manifest_text",
 ]
 
 FORMAT_VERSION: Final = 1
@@ -71,7 +72,7 @@ class Manifest:
     schema: Schema
     input: InputSpec
     engine: str
-    """Which session opens it: ``onnx`` or ``openvino``."""
+    """Which session opens it, a key of ``runtime.session.OPENERS``."""
     engine_file: str
     """The file to hand to the engine, relative to the folder."""
     precision: str
@@ -188,22 +189,12 @@ class Manifest:
             ArtifactError: there is no readable manifest.
             IntegrityError: it was changed since it was written.
         """
-        path = folder / MANIFEST_FILE
-        try:
-            text = read_plain(path, largest_bytes=_LARGEST_BYTES).decode("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            if (folder / KIT_FILE).exists():
-                raise ArtifactError(
-                    f"{folder} is a build kit for TensorRT, not an artifact: nothing in it was "
-                    f"proven; on the device: python -m export.trt.kit {folder} --output ARTIFACT"
-                ) from error
-            raise ArtifactError(
-                f"{path} cannot be read ({error}); expected an artifact folder as written by "
-                "`python -m export.onnx`"
-            ) from error
+        text = manifest_text(folder)
         manifest = cls.from_json(text)
         if manifest.sha256 is not None and not sealed(text, manifest.sha256):
-            raise IntegrityError(f"{path} was changed; copy the artifact again or export anew")
+            raise IntegrityError(
+                f"{folder / MANIFEST_FILE} was changed; copy the artifact again or export anew"
+            )
         return manifest
 
     def check_files(self, folder: Path) -> None:
@@ -213,6 +204,27 @@ class Manifest:
             IntegrityError: a file is missing, changed, unreadable, a link, or not listed.
         """
         check_records(folder, self.files, besides={MANIFEST_FILE, SIGNATURE_FILE})
+
+
+def manifest_text(folder: Path) -> str:
+    """Return the text of an artifact's manifest, unparsed; a file of others, read with care.
+
+    Raises:
+        ArtifactError: there is none, or it is no plain file, larger than manifests are, or no text.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        return read_plain(path, largest_bytes=_LARGEST_BYTES).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        if (folder / KIT_FILE).exists():
+            raise ArtifactError(
+                f"{folder} is a build kit for TensorRT, not an artifact: nothing in it was "
+                f"proven; on the device: python -m export.trt.kit {folder} --output ARTIFACT"
+            ) from error
+        raise ArtifactError(
+            f"{path} cannot be read ({error}); expected an artifact folder as written by "
+            "`python -m export.onnx`"
+        ) from error
 
 
 def _parse(value: object) -> Manifest:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from .errors import ConfigError, MissingExtraError, SignatureError
 from .manifest import SIGNATURE_FILE
+from .staging import read_plain
 from .strict import StrictObject, parse_json
 
 __all__ = [
@@ -34,6 +35,7 @@ _BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 _PREDICATE_TYPE: Final = "https://model_signing/signature/v1.0"
 _LARGEST_BYTES: Final = 1 << 20
+"""Size of a signature that is refused; ours have some 2 kB."""
 _HASHES: Final = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 """Curves that the standard permits, and the hash that goes with each."""
 
@@ -191,18 +193,14 @@ def _root_digest(digests: Mapping[str, str]) -> str:
 
 def _read(path: Path) -> str:
     try:
-        if path.is_symlink() or not path.is_file():
-            raise SignatureError(
-                f"{path} is missing: nobody signed this artifact; sign it with `python -m "
-                "export.sign`, or get the signed one"
-            )
-        with path.open("rb") as stream:
-            content = stream.read(_LARGEST_BYTES + 1)
-        if len(content) > _LARGEST_BYTES:
-            raise SignatureError(f"{path}: a signature has at most {_LARGEST_BYTES} bytes")
-        return content.decode()
+        return read_plain(path, largest_bytes=_LARGEST_BYTES).decode()
+    except FileNotFoundError as error:
+        raise SignatureError(
+            f"{path} is missing: nobody signed this artifact; sign it with `python -m "
+            "export.sign`, or get the signed one"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SignatureError(f"{path} cannot be read: {error}") from error
+        raise SignatureError(f"{path} cannot be read: {error}; get the artifact again") from error
 
 
 def _open_bundle(text: str, what: str) -> tuple[bytes, bytes, str]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ArtifactError, ConfigError, HeadlightError, SignatureError
-from .manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
+from .manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest, manifest_text
 from .signature import load_public_key, read_signature
 
 __all__ = ["VerifyConfig", "load_manifest", "main", "verify_artifact"]
@@ -78,12 +78,8 @@ def verify_artifact(folder: Path, key: Path, *, minimum_version: int = 0) -> Man
 def _signed_manifest(folder: Path, key: Path) -> Manifest:
     signed = read_signature(folder, load_public_key(key))
     path = folder / MANIFEST_FILE
-    try:
-        content = path.read_bytes()  # once: what is hashed here is what is parsed below
-        text = content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from error
-    digest = hashlib.sha256(content).hexdigest()
+    text = manifest_text(folder)  # once: what is hashed here is what is parsed below
+    digest = hashlib.sha256(text.encode()).hexdigest()
     if signed.get(MANIFEST_FILE) != digest:
         raise SignatureError(
             f"{path} was changed after {SIGNATURE_FILE} was made (SHA-256 {digest[:12]}..., signed "

@@ -105,7 +105,7 @@ def test_a_link_is_no_signature(tmp_path: Path, keys: KeyPair) -> None:
     (tmp_path / "elsewhere").mkdir()
     sign(tmp_path / "elsewhere", keys, write_statement("plates", DIGESTS))
     (tmp_path / "model.sig").symlink_to(tmp_path / "elsewhere" / "model.sig")
-    with pytest.raises(SignatureError, match="missing"):
+    with pytest.raises(SignatureError, match="cannot be read"):
         read(tmp_path, keys)
 
 
@@ -197,7 +197,7 @@ def test_no_changed_byte_gets_through(
 def test_a_huge_file_is_refused_unread(tmp_path: Path, keys: KeyPair) -> None:
     with (tmp_path / "model.sig").open("wb") as stream:
         stream.truncate(1 << 40)
-    with pytest.raises(SignatureError, match="at most"):
+    with pytest.raises(SignatureError, match="more than"):
         read(tmp_path, keys)
 
 

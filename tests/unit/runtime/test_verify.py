@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -115,6 +116,33 @@ def test_harm_is_refused_before_an_engine_sees_a_file(
     with pytest.raises(error) as caught:
         Reader.open(copy, verify=keys.public)
     assert type(caught.value) is error
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def _link(path: Path) -> None:
+    path.symlink_to(path.rename(path.parent.parent / path.name))
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_pipe, "not a plain file"),
+        (_link, "cannot be read"),
+        (lambda path: os.truncate(path, 1 << 40), "more than"),
+    ],
+    ids=["pipe", "link", "a terabyte"],
+)
+@pytest.mark.parametrize("name", ["artifact.json", "model.sig"])
+def test_what_is_no_plain_file_of_usual_size_is_not_read_with_a_key_either(
+    copy: Path, keys: KeyPair, name: str, harm: Callable[[Path], object], told: str
+) -> None:
+    harm(copy / name)
+    with pytest.raises((ArtifactError, SignatureError), match=told):
+        verify_artifact(copy, keys.public)
 
 
 def test_a_whole_artifact_is_read(copy: Path, keys: KeyPair) -> None:
