@@ -68,6 +68,7 @@ def export_artifact(config: ExportConfig, exporter: Exporter) -> Manifest:
         HeadlightError: bad options, data or checkpoint, or the engine is not installed.
     """
     if config.report is not None:
+        _check_apart(config.output, config.report)
         check_free(config.report, overwrite=config.overwrite)
         check_jinja()
     with new_source(config, exporter) as (source, folder):
@@ -82,6 +83,16 @@ def export_artifact(config: ExportConfig, exporter: Exporter) -> Manifest:
     if "fallback" in manifest.passport:
         say(f"note: {manifest.passport['fallback']}")
     return manifest
+
+
+def _check_apart(output: Path, report: Path) -> None:
+    """Fail where one folder is in the other, which would be replaced with all that is in it."""
+    first, second = output.resolve(), report.resolve()
+    if first == second or first in second.parents or second in first.parents:
+        raise ConfigError(
+            f"--report {report} and --output {output} must be apart: an artifact holds nothing but "
+            "its own files; choose another report"
+        )
 
 
 @contextmanager

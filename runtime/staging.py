@@ -35,8 +35,8 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         overwrite: Replace an existing ``target`` instead of refusing.
 
     Raises:
-        ConfigError: ``target`` exists and is neither empty nor to be overwritten, or its parent
-            cannot hold it.
+        ConfigError: ``target`` exists, before or after the block, and is neither empty nor to be
+            overwritten, or its parent cannot hold it.
     """
     check_free(target, overwrite=overwrite)
     try:
@@ -49,10 +49,10 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         staged.chmod(0o755)  # mkdtemp makes it private
         for path in [*staged.rglob("*"), staged]:
             sync(path)
-        if target.exists():
+        if overwrite and target.exists():
             _swap(staged, target)
         else:
-            staged.replace(target)
+            _put(staged, target)
         sync(target.parent)
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
@@ -63,6 +63,19 @@ def _beside(target: Path) -> Path:
     # Beside the target: a rename is atomic only within one filesystem.
     prefix = f".{target.name}."
     return Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=target.parent))
+
+
+def _put(staged: Path, target: Path) -> None:
+    """Rename ``staged`` to ``target``, which somebody may have made in the meantime.
+
+    Raises:
+        ConfigError: it is there now and not empty, or the file system refuses the name.
+    """
+    check_free(target)
+    try:
+        staged.replace(target)  # in the place of an empty folder, of no other
+    except OSError as error:
+        raise ConfigError(f"{target} cannot be made: {error}; choose another output") from error
 
 
 def _swap(staged: Path, target: Path) -> None:

@@ -147,6 +147,15 @@ def test_a_proven_engine_becomes_an_artifact(
         assert golden["images"].shape == (16, 16, 32, 3)
 
 
+@pytest.mark.parametrize("report", ["out/report", "out", ".", "out/../out/deep/report"])
+def test_a_report_in_the_artifact_is_refused_before_the_work(
+    export_it: Callable[..., Manifest], tmp_path: Path, report: str
+) -> None:
+    with pytest.raises(ConfigError, match="must be apart"):
+        export_it(report=tmp_path / report, overwrite=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_version_grows_with_the_time(
     export_it: Callable[..., Manifest], monkeypatch: pytest.MonkeyPatch
 ) -> None:

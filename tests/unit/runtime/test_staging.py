@@ -74,6 +74,42 @@ def test_a_failed_swap_puts_the_old_folder_back(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def fill_both(target: Path) -> None:
+    """Make ``target`` with new_folder, while somebody else makes it as well."""
+    with new_folder(target) as staged:
+        (staged / "mine").write_text("1")
+        target.mkdir()
+        (target / "theirs").write_text("2")
+
+
+def test_a_folder_that_appeared_meanwhile_stays(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with pytest.raises(ConfigError, match="is not empty"):
+        fill_both(target)
+    assert [path.name for path in target.iterdir()] == ["theirs"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_empty_folder_is_filled(tmp_path: Path, overwrite: bool) -> None:
+    target = tmp_path / "out"
+    target.mkdir()
+    with new_folder(target, overwrite=overwrite) as staged:
+        (staged / "mine").write_text("1")
+    assert [path.name for path in target.iterdir()] == ["mine"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_name_that_is_taken_while_it_is_given_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out"
+    monkeypatch.setattr("runtime.staging.check_free", lambda *_, **__: None)
+    with pytest.raises(ConfigError, match="cannot be made"):
+        fill_both(target)
+    assert [path.name for path in target.iterdir()] == ["theirs"]
+
+
 def test_check_free(tmp_path: Path) -> None:
     check_free(tmp_path / "new")
     (tmp_path / "empty").mkdir()
