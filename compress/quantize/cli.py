@@ -39,7 +39,7 @@ from train.threads import use_threads
 from .calibration import Calibration
 from .config import QuantizeConfig
 from .decisions import Decisions
-from .drops import allowed_drops, divergence, drop_rows, measure_drops
+from .drops import Drop, allowed_drops, divergence, drop_rows, measure_drops
 from .harm import Outcome, fit_budget
 from .int8_speed import Speed, compare_speed, score_on
 from .own_decisions import decide_for_openvino
@@ -72,18 +72,18 @@ class _Bench:
 
     def decide(self, decisions: Decisions, operating: OperatingPoint) -> Outcome:
         """Choose the layers that run in INT8."""
-        schema, targets = self.source.schema, self.crops.targets
-
-        def judge(logits: Logits) -> Any:
-            answers = decode(schema, logits, operating)
-            return measure_drops(schema, self.answers, answers, targets, self.budgets)
-
+        schema = self.source.schema
         return fit_budget(
             decisions,
-            judge,
+            lambda logits: self.drops(decode(schema, logits, operating)),
             lambda names: decisions.score(names, self.crops),
             self.calibration.images,
         )
+
+    def drops(self, answers: Decoded) -> list[Drop]:
+        """Measure what answers for the validation crops lose against the float checkpoint's."""
+        schema, targets = self.source.schema, self.crops.targets
+        return measure_drops(schema, self.answers, answers, targets, self.budgets)
 
 
 def quantize(config: QuantizeConfig) -> Checkpoint:
@@ -200,9 +200,11 @@ def _report(
     schema = bench.source.schema
     forms = {}
     for name, logits in {_SHARED: outcome.logits, **ported}.items():
+        answers = decode(schema, logits, operating)
         forms[name] = {
-            "flips": flips(bench.answers, decode(schema, logits, operating)).share.to_object(),
+            "flips": flips(bench.answers, answers).share.to_object(),
             "divergence": divergence(schema, bench.expected, logits),
+            "exceeded": [str(drop) for drop in bench.drops(answers) if not drop.within],
         }
     names = [node.name for node in weighted_nodes(decisions.model)]
     return {
@@ -222,6 +224,7 @@ def _form_rows(report: Mapping[str, Any]) -> Rows:
             "answers that differ from float": f"{form['flips']['value']:.2%} of "
             f"{form['flips']['total']}",
             "divergence of a head, nats": f"{np.mean([*form['divergence'].values()]):.2e}",
+            "budgets": "EXCEEDED" if form["exceeded"] else "kept",
         }
         for name, form in report["forms"].items()
     ]
@@ -230,6 +233,9 @@ def _form_rows(report: Mapping[str, Any]) -> Rows:
 def _show(outcome: Outcome, report: Mapping[str, Any], speed: Speed) -> None:
     show_table("INT8 against float", drop_rows(outcome.drops))
     show_table("Forms", _form_rows(report))
+    for name, form in report["forms"].items():
+        for drop in form["exceeded"]:
+            print(f"{name}: {drop}")
     show_table("Layers back in float", outcome.rows())
     total = len(outcome.names) + len(outcome.returned)
     never = report["never_int8"]

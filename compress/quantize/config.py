@@ -41,8 +41,9 @@ class QuantizeConfig:
     """Calibration crops to draw."""
     max_drop: Annotated[float | None, tyro.conf.arg(name="max-drop")] = None
     """Largest loss of exact answers, of every reading and of every head, as a share. Where it is
-    not given, 0.01 for exact answers and readings, and for a head its own ``drop_budget``. Layers
-    go back to float until all hold."""
+    not given, 0.01 for exact answers and readings, and for a head its own ``drop_budget``. A share
+    above 0 that is less than one crop of --validation allows one. Layers go back to float until all
+    hold."""
     max_drops: Annotated[NamedNumbers, tyro.conf.arg(name="max-drops")] = field(
         default_factory=dict
     )
@@ -51,7 +52,7 @@ class QuantizeConfig:
     """Where float and INT8 are timed; ``auto``: OpenVINO where it is installed."""
     engine_best: Annotated[bool, tyro.conf.arg(name="engine-best")] = False
     """Let NNCF decide for OpenVINO alone, too, and measure both; ``export.openvino --decisions
-    own`` exports that."""
+    own`` exports that. What it loses is told, but gives no layer back to float."""
     qat: QatConfig = field(default_factory=QatConfig)
     seed: int = 0
     """Of the draw, and of order and augmentation in training."""

@@ -68,7 +68,18 @@ class Drop:
     def within(self) -> bool:
         """Whether the budget holds; a head that no crop has a label of loses nothing."""
         lost = self.paired.only_first - self.paired.only_second
-        return lost <= max(self.budget * self.paired.total, 1.0 if self.budget > 0 else 0.0)
+        return lost <= (1.0 if self._less_than_one else self.budget * self.paired.total)
+
+    @property
+    def _less_than_one(self) -> bool:
+        return 0 < self.budget * self.paired.total < 1
+
+    @property
+    def allowed(self) -> str:
+        """What may be lost: the budget, or the one crop that it is raised to."""
+        if self._less_than_one:
+            return f"1 of {self.paired.total} crops (more than {self.budget:g})"
+        return f"{self.budget:g}"
 
     def to_object(self) -> Mapping[str, Any]:
         """Return plain JSON values."""
@@ -84,7 +95,7 @@ class Drop:
         low, high = self.paired.bounds(0.975)
         return (
             f"{self.name} loses {self.paired.drop:.4f} ({low:+.4f} to {high:+.4f}) on "
-            f"{self.paired.total} crops, allowed are {self.budget:g}"
+            f"{self.paired.total} crops, allowed are {self.allowed}"
         )
 
 
@@ -131,7 +142,7 @@ def drop_rows(drops: Sequence[Drop]) -> Rows:
                 "float": f"{drop.before:.4f}",
                 "int8": f"{drop.after:.4f}",
                 "drop, 95 % interval": f"{drop.paired.drop:+.4f} ({low:+.4f} to {high:+.4f})",
-                "allowed": f"{drop.budget:g}" + ("" if drop.within else " EXCEEDED"),
+                "allowed": drop.allowed + ("" if drop.within else " EXCEEDED"),
             }
         )
     return rows

@@ -67,7 +67,7 @@ def test_drops_of_heads_readings_and_the_whole() -> None:
     assert found["exact"].to_object()["drop"] == 0.75
     rows = drop_rows([*found.values()])
     assert [row["allowed"] for row in rows] == [
-        "0.3 EXCEEDED", "0.3 EXCEEDED", "0", "0 EXCEEDED", "0 EXCEEDED"
+        "0.3 EXCEEDED", "1 of 3 crops (more than 0.3) EXCEEDED", "0", "0 EXCEEDED", "0 EXCEEDED"
     ]  # fmt: skip
 
 
@@ -84,6 +84,16 @@ def test_one_crop_is_within_any_budget_but_none() -> None:
         after = answers([1] * lost + [0] * (10 - lost), [0] * 10, none)
         (found,) = measure_drops(SCHEMA, before, after, truth, {"a": budget})
         assert found.within is within
+
+
+def test_a_budget_of_less_than_a_crop_is_told_as_the_one_that_it_allows() -> None:
+    none = [(0, 0)] * 10
+    truth, before = targets([0] * 10, [0] * 10, none), answers([0] * 10, [0] * 10, none)
+    after = answers([1, 1] + [0] * 8, [0] * 10, none)
+    for budget, allowed in ((0.05, "1 of 10 crops (more than 0.05)"), (0.0, "0"), (0.1, "0.1")):
+        (found,) = measure_drops(SCHEMA, before, after, truth, {"a": budget})
+        assert str(found).endswith(f"on 10 crops, allowed are {allowed}")
+        assert drop_rows([found])[0]["allowed"] == f"{allowed} EXCEEDED"
 
 
 def test_a_head_without_labels_loses_nothing() -> None:

@@ -172,8 +172,23 @@ def test_where_no_layer_keeps_the_budget_nothing_is_written(
     assert main(arguments(lamps_checkpoint, lamps, tmp_path / "out")) == 1
     told = capsys.readouterr().err
     assert "error: exact loses 0." in told
-    assert "allowed are 0.01, with all layers but ['heads.linear'] back in float; keep the" in told
+    assert "allowed are 1 of 96 crops (more than 0.01), with all layers but ['heads.li" in told
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_form_loses_in_its_engine_is_told(
+    quick: Decisions, lamps_checkpoint: Path, lamps: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    wrong = {head: -np.ones((96, size), np.float32) for head, size in (("colour", 3), ("side", 2))}
+    monkeypatch.setattr(compress.quantize.cli, "score_on", lambda *_: wrong)
+    engine = ("--engine", "onnxruntime")
+    assert main(arguments(lamps_checkpoint, lamps, tmp_path / "out", *engine)) == 0
+    told = capsys.readouterr().out
+    assert "int8 on onnxruntime: exact loses 0." in told
+    forms = load_checkpoint(tmp_path / "out").metrics["quantize"]["forms"]
+    assert forms["int8"]["exceeded"] == []
+    assert len(forms["int8 on onnxruntime"]["exceeded"]) == 3
 
 
 # ---- OpenVINO's own ---------------------------------------------------------------------------
