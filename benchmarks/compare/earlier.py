@@ -1,20 +1,23 @@
 """Two results of earlier runs: what can be compared of them, and with how much doubt.
 
 Timings of separate runs were never side by side. Only medians of single-stream are compared, on
-the same device with the same options, by the bounds of both; and as a process's luck with memory
-and clocks moves a median by more than these bounds know, the interval is widened by ``DRIFT``.
+the same device with the same options and crops, by the bounds of both; and as a process's luck with
+memory and clocks moves a median by more than these bounds know, the interval is widened by
+``DRIFT``.
 Answers are compared sample by sample where both runs judged the same crops.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.assessment import drop_measurement
 from benchmarks.budget import Limit, Measurement, Outcome, Verdict, judge
 from benchmarks.report.reading import ACCURACY, LATENCY, Result, read_result
+from benchmarks.scenarios.latencies import TOLD_CONFIDENCE
 from runtime.errors import ConfigError, DataError
 
 from .pairing import Paired
@@ -23,8 +26,8 @@ __all__ = ["DRIFT", "compare_earlier", "read_earlier"]
 
 DRIFT: Final = 0.03
 """Share by which medians of separate processes with the same engine may differ on a quiet host."""
-_OPTIONS: Final = ("threads",)
-"""Without which two timings are not of the same thing."""
+_OPTIONS: Final = ("threads", "batch", "streams")
+"""Without which two timings are not of the same thing; the last two size the reader's buffers."""
 
 
 def read_earlier(path: Path) -> Result:
@@ -58,7 +61,8 @@ def compare_earlier(
         Artifact to verdicts; none where the command measured nothing that is asked for.
 
     Raises:
-        ConfigError: the results are of different commands or of artifacts that do not match.
+        ConfigError: the results are of different commands or of artifacts that do not match, or a
+            limit asks for more confidence than the bounds of timings have.
     """
     if old.command != new.command:
         raise ConfigError(
@@ -69,8 +73,10 @@ def compare_earlier(
         if old.command == ACCURACY:
             found = [] if drop is None else [_answers(old, new, before, after, drop)]
         else:
-            doubt = _different(old, new)
-            found = [_timing(before, after, of, limit, doubt) for of, limit in speed.items()]
+            doubt = _different(old, new) or _other_crops(before, after)
+            found = [
+                _timing(before, after, of, _as_sure(limit), doubt) for of, limit in speed.items()
+            ]
         verdicts[name] = found
     return verdicts
 
@@ -95,6 +101,28 @@ def _different(old: Result, new: Result) -> str:
     if options[0] != options[1]:
         return f"measured with different options: {options[0]} and {options[1]}"
     return ""
+
+
+def _other_crops(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Return why two artifacts were not timed with the same crops; nothing where they were."""
+    crops: list[Mapping[str, str]] = [each.get("timed_crops") or {} for each in (before, after)]
+    if not all(crops):
+        return "a result does not say which crops were timed; measure it again"
+    if crops[0] != crops[1]:
+        told = " and ".join(f"{each['from']} (sha256 {each['sha256'][:12]})" for each in crops)
+        return f"timed with different crops, from {told}; time both with the same --data"
+    return ""
+
+
+def _as_sure(limit: Limit) -> Limit:
+    """Return the limit with the confidence of the bounds that results hold."""
+    # Written as "not within" so that a NaN, which compares false, also fails.
+    if not limit.confidence <= TOLD_CONFIDENCE:
+        raise ConfigError(
+            f"results of earlier runs hold bounds of {TOLD_CONFIDENCE:g} confidence, not of "
+            f"{limit.confidence:g}; ask for less, or compare the artifacts themselves"
+        )
+    return replace(limit, confidence=TOLD_CONFIDENCE)
 
 
 def _timing(

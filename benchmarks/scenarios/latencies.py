@@ -15,9 +15,11 @@ from runtime.results import Timings
 
 from .warming import WarmUp
 
-__all__ = ["NS_PER_MS", "Latency", "stages_of"]
+__all__ = ["NS_PER_MS", "TOLD_CONFIDENCE", "Latency", "stages_of"]
 
 NS_PER_MS: Final = 1e6
+TOLD_CONFIDENCE: Final = 0.99
+"""Of the bounds that a report holds."""
 _PER_DECADE: Final = 60
 """Bins of a histogram; each is 3.9 % wide."""
 _PARTS: Final = 60
@@ -50,7 +52,9 @@ class Latency:
             return None
         return float(np.quantile(self._ordered, quantile)) / NS_PER_MS
 
-    def bounds_ms(self, quantile: float, confidence: float = 0.99) -> tuple[float, float]:
+    def bounds_ms(
+        self, quantile: float, confidence: float = TOLD_CONFIDENCE
+    ) -> tuple[float, float]:
         """Return a lower and an upper bound of the true percentile, each with ``confidence``.
 
         The upper one is LoadGen's early-stopping estimate. 0 and infinity where queries are few.

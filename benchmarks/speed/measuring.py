@@ -38,7 +38,7 @@ from .loads import Loads
 from .machine import MachineFinding
 from .open_loop import CameraFinding, ServerFinding
 from .picture import measure_pictures
-from .subject import Subject, artifact_sizes_mb, open_subject
+from .subject import Subject, artifact_sizes_mb, describe_crops, open_subject
 
 __all__ = [
     "ON_GPU",
@@ -87,6 +87,8 @@ class Speed:
 
     findings: Mapping[str, Finding]
     """By scenario, in order; then pictures, energy, cold start, size and the machine."""
+    crops: Mapping[str, str] = field(default_factory=dict)
+    """What ``describe_crops`` says of the crops that were timed."""
 
     def rows(self) -> Mapping[str, str]:
         """Return name to text of every headline number."""
@@ -120,7 +122,7 @@ class Speed:
         """Return everything for a report."""
         found = [each.to_object() for each in self.findings.values()]
         told = {key: value for each in found for key, value in each.items()}
-        return {**told, "disturbed": self.disturbances}
+        return {**told, "timed_crops": self.crops, "disturbed": self.disturbances}
 
 
 def scenarios_for(limits: Sequence[Limit], only: Sequence[str] = ()) -> Sequence[str]:
@@ -167,6 +169,7 @@ def measure_speed(folder: Path, plan: Plan) -> Speed:
         )
         sizes = artifact_sizes_mb(folder, subject.manifest)
         shape = subject.crops[0].shape[:2]
+        timed = describe_crops(subject.crops, own=not plan.crops)
         session = dict(subject.session.description)
     if plan.cold_starts:
         cold = cold_starts(
@@ -178,7 +181,7 @@ def measure_speed(folder: Path, plan: Plan) -> Speed:
         )
         findings["cold-start"] = ColdStartFinding(cold)
     machine = MachineFinding(watch.course, session)
-    return Speed({**findings, "size": SizeFinding(*sizes), "machine": machine})
+    return Speed({**findings, "size": SizeFinding(*sizes), "machine": machine}, timed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +23,7 @@ from runtime.preprocess import InputSpec, fit, fit_many
 from runtime.reader import Reader
 from runtime.session import Session
 
-__all__ = ["Subject", "artifact_sizes_mb", "engine_input", "open_subject"]
+__all__ = ["Subject", "artifact_sizes_mb", "describe_crops", "engine_input", "open_subject"]
 
 _OTHER_FILES: Final = frozenset({GOLDEN_FILE, MANIFEST_FILE})
 _NOISE_PICTURES: Final = 16
@@ -103,6 +104,21 @@ def engine_input(folder: Path, manifest: Manifest, batch: int) -> Images:
     """Return (batch, height, width, 3) uint8: the golden crops, repeated as often as needed."""
     golden = _golden(folder, manifest)
     return golden[[index % len(golden) for index in range(batch)]]
+
+
+def describe_crops(crops: Sequence[Image], *, own: bool) -> Mapping[str, str]:
+    """Return what to write down as the crops that were timed, so that runs can be compared.
+
+    Args:
+        crops: (H, W, 3) uint8 each, at least one.
+        own: Whether they came with the artifact. Of these the digest is of their sizes alone:
+            another artifact's show other things, which costs no other time.
+    """
+    digest = sha256()
+    for crop in crops[:1] if own else crops:  # an artifact's own have one size
+        digest.update(repr(crop.shape).encode())
+        digest.update(b"" if own else crop.tobytes())
+    return {"from": "the artifact" if own else "--data", "sha256": digest.hexdigest()}
 
 
 def artifact_sizes_mb(folder: Path, manifest: Manifest) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from benchmarks.report.reading import Result
 from runtime.errors import ConfigError, DataError
 
 SPEED = {"engine": slowdown_limit("engine", 0.05, 0.95)}
+CROPS = {"from": "the artifact", "sha256": "a" * 64}
 DROP = Limit(metric="versus.exact_drop", max=0.005)
 
 
@@ -31,8 +32,8 @@ def latency(engine: object, **changes: Any) -> dict[str, Any]:
     return {
         "command": "benchmarks.latency",
         "environment": {"device": {"cpu": "A", "cores": 2}},
-        "config": {"threads": 1},
-        "artifacts": {"plates": {"engine": engine}},
+        "config": {"threads": 1, "batch": 1, "duration": 5.0},
+        "artifacts": {"plates": {"engine": engine, "timed_crops": CROPS}},
         **changes,
     }
 
@@ -75,7 +76,8 @@ def test_what_is_not_comparable_is_inconclusive() -> None:
     other = latency(same, environment={"device": {"cpu": "B", "cores": 2}})
     cases = {
         "different devices": other,
-        "different options": latency(same, config={"threads": 2}),
+        "different options": latency(same, config={"threads": 2, "batch": 1}),
+        "'batch': 8": latency(same, config={"threads": 1, "batch": 8}),
         "not measured": latency(None),
         "too few queries": latency(timing(1.0, 0.999, None)),  # type: ignore[arg-type]
         "disturbed": latency(timing(1.0, 0.999, 1.001, noisy=True)),
@@ -85,6 +87,36 @@ def test_what_is_not_comparable_is_inconclusive() -> None:
         assert outcome is Outcome.INCONCLUSIVE
         assert reason in told
     assert judged(old, old)[0] is Outcome.PASS
+
+
+def test_timings_of_other_crops_are_not_compared() -> None:
+    old = latency(timing(1.0, 0.999, 1.001))
+    entry = old["artifacts"]["plates"]
+    given = {"from": "--data", "sha256": "b" * 64}
+    for crops, reason in [
+        (given, f"the artifact (sha256 {'a' * 12}) and --data (sha256 {'b' * 12})"),
+        (None, "does not say which crops were timed"),
+    ]:
+        new = latency(None, artifacts={"plates": {**entry, "timed_crops": crops}})
+        outcome, told = judged(old, new)
+        assert outcome is Outcome.INCONCLUSIVE
+        assert reason in told
+
+
+def test_how_long_was_measured_may_differ() -> None:
+    same = timing(1.0, 0.999, 1.001)
+    longer = latency(same, config={"threads": 1, "batch": 1, "duration": 60.0})
+    assert judged(latency(same), longer)[0] is Outcome.PASS
+
+
+def test_bounds_are_called_as_sure_as_they_are() -> None:
+    result = Result(Path("o"), latency(timing(1.0, 0.999, 1.001)))
+    ((verdict,),) = compare_earlier(result, result, speed=SPEED, drop=None).values()
+    assert "at 0.99 confidence" in verdict.reason
+    assert verdict.to_object()["confidence"] == 0.99
+    surer = {"engine": slowdown_limit("engine", 0.05, 0.999)}
+    with pytest.raises(ConfigError, match=r"bounds of 0\.99 confidence, not of 0\.999"):
+        compare_earlier(result, result, speed=surer, drop=None)
 
 
 def test_a_noisy_old_run_makes_no_new_one_look_fast() -> None:
@@ -110,7 +142,10 @@ def test_answers_to_other_crops_are_not_compared() -> None:
 
 
 def test_artifacts_are_matched_by_name() -> None:
-    two = {"a": {"engine": timing(1, 0.999, 1.001)}, "b": {"engine": timing(2, 1.999, 2.001)}}
+    two = {
+        "a": {"engine": timing(1, 0.999, 1.001), "timed_crops": CROPS},
+        "b": {"engine": timing(2, 1.999, 2.001), "timed_crops": CROPS},
+    }
     old = Result(Path("o"), latency(None, artifacts=two))
     found = compare_earlier(old, old, speed=SPEED, drop=DROP)
     assert {name: each[0].outcome for name, each in found.items()} == dict.fromkeys(
