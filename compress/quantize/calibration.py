@@ -18,11 +18,18 @@ import numpy.typing as npt
 
 from benchmarks.labelled import Targets, read_labelled
 from runtime.arrays import Images
-from runtime.errors import DataError
+from runtime.errors import ConfigError, DataError
 from runtime.preprocess import InputSpec
 from runtime.schema import Head, HeadKind, Schema
 
-__all__ = ["MINIMUM", "PER_CLASS", "Calibration", "draw_calibration", "shares"]
+__all__ = [
+    "MINIMUM",
+    "PER_CLASS",
+    "Calibration",
+    "check_samples",
+    "draw_calibration",
+    "shares",
+]
 
 MINIMUM: Final = 32
 """Fewer crops than this do not show the range of a network's activations."""
@@ -45,6 +52,18 @@ class Calibration:
     def to_object(self) -> Mapping[str, Any]:
         """Return plain JSON values."""
         return {"crops": len(self.images), "sha256": self.digest, "missing": dict(self.missing)}
+
+
+def check_samples(count: int) -> None:
+    """Fail on a number of crops to draw that is too small, whatever the lists hold.
+
+    Raises:
+        ConfigError: it is below ``MINIMUM``.
+    """
+    if count < MINIMUM:
+        raise ConfigError(
+            f"--samples {count} is too few: INT8 ranges need at least {MINIMUM} crops, better 300"
+        )
 
 
 def draw_calibration(
@@ -70,23 +89,25 @@ def draw_calibration(
         skip_bad: Leave bad rows out instead of failing.
 
     Raises:
+        ConfigError: as ``check_samples``.
         DataError: a source is empty or out of the schema, there are fewer than ``MINIMUM`` crops,
             or all of them have the same labels.
     """
+    check_samples(count)
     parts = [read_labelled(source, schema, skip_bad=skip_bad) for source in sources]
     sizes = [len(part) for part in parts]
     names = ", ".join(map(str, sources)) or "no list"
-    if min(sum(sizes), count) < MINIMUM:
+    if sum(sizes) < MINIMUM:
         raise DataError(
-            f"{min(sum(sizes), count)} calibration crops in {names}; INT8 ranges need at least "
-            f"{MINIMUM} real crops of your task, better 300"
+            f"{sum(sizes)} calibration crops in {names}; INT8 ranges need at least {MINIMUM} real "
+            "crops of your task, better 300"
         )
     targets = Targets.joined([part.targets for part in parts])
     if not any(_varies(targets, head) for head in schema.heads):
         raise DataError(
             f"the calibration crops in {names} show at most one class in every head (of a yes or "
-            "no, one of both); ranges "
-            "measured on them cut what other classes need: pass labelled crops of all classes"
+            "no, one of both); ranges measured on them cut what other classes need: pass labelled "
+            "crops of all classes"
         )
     chosen = _draw(targets, schema, sizes, count, np.random.default_rng(seed))
     owners = np.repeat(np.arange(len(parts)), sizes)

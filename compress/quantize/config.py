@@ -14,7 +14,7 @@ from runtime.preprocess import InputSpec
 from runtime.schema import Schema
 from train.assignments import NamedNumbers
 
-from .calibration import Calibration, draw_calibration
+from .calibration import Calibration, check_samples, draw_calibration
 from .qat import QatConfig
 
 __all__ = ["QuantizeConfig"]
@@ -38,7 +38,7 @@ class QuantizeConfig:
     """Checkpoint folder to make. An interrupted training waits in OUTPUT.run and goes on from
     there."""
     samples: int = 300
-    """Calibration crops to draw."""
+    """Calibration crops to draw, at least 32."""
     max_drop: Annotated[float | None, tyro.conf.arg(name="max-drop")] = None
     """Largest loss of exact answers, of every reading and of every head, as a share. Where it is
     not given, 0.01 for exact answers and readings, and for a head its own ``drop_budget``. A share
@@ -65,11 +65,9 @@ class QuantizeConfig:
 
     def __post_init__(self) -> None:
         drops = [*self.max_drops.values(), *([] if self.max_drop is None else [self.max_drop])]
-        if self.samples < 1 or not all(0 <= drop <= 1 for drop in drops):
-            raise ConfigError(
-                f"samples must be >= 1 and max-drop in [0, 1], got {self.samples} and {drops}"
-            )
-
+        check_samples(self.samples)
+        if not all(0 <= drop <= 1 for drop in drops):
+            raise ConfigError(f"--max-drop and --max-drops must be in [0, 1], got {drops}")
         if self.engine_best and self.timed_engine != "openvino":
             raise ConfigError("--engine-best is about OpenVINO: pass --engine openvino")
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from benchmarks.arguments import POSITIONAL
 from compress.distill.distillation import DistillationConfig
+from compress.quantize.calibration import check_samples
 from runtime.errors import ConfigError
 from runtime.session import OPENERS
 from train.augment import AugmentConfig
@@ -80,7 +81,7 @@ class SearchConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     distill: DistillationConfig = field(default_factory=DistillationConfig)
     samples: int = 300
-    """Calibration crops to draw."""
+    """Calibration crops to draw, at least 32."""
     qat_steps: int = 0
     """Steps of training through the roundings of INT8, after a full training."""
     max_drop: float | None = None
@@ -111,6 +112,7 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         _ = self.candidates  # fails on an axis that cannot be
+        check_samples(self.samples)
         unknown = sorted(set(self.engines) - set(OPENERS))
         if unknown:
             raise ConfigError(f"--engines {unknown} are unknown; use some of {sorted(OPENERS)}")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.labelled import read_labelled
 from compress.quantize.calibration import MINIMUM, PER_CLASS, Calibration, draw_calibration, shares
 from runtime.arrays import Images
-from runtime.errors import DataError
+from runtime.errors import ConfigError, DataError
 from runtime.schema import Head, HeadKind, Schema
 from tests.slimming import SCHEMA, SPEC, write_lamps
 
@@ -169,7 +169,7 @@ def test_the_digest_is_that_of_the_draw(lists: list[Path], tmp_path: Path) -> No
 def test_too_few_crops_are_refused(lists: list[Path]) -> None:
     with pytest.raises(DataError, match=rf"5 calibration crops in {lists[2]}; INT8 ranges need at"):
         draw([lists[2]], 300)
-    with pytest.raises(DataError, match=rf"^{MINIMUM - 1} calibration crops"):
+    with pytest.raises(ConfigError, match=rf"^--samples {MINIMUM - 1} is too few: INT8 ranges"):
         draw([lists[0]], MINIMUM - 1)
     assert len(draw([lists[0]], MINIMUM).images) == MINIMUM
 

@@ -250,10 +250,10 @@ def test_wrong_lists_fail_before_anything_is_measured(
     for more, message in (
         (("--validation", "nowhere"), "nowhere: cannot be read"),
         (("--calibration", "nowhere"), "nowhere: cannot be read"),
-        (("--samples", "5"), "5 calibration crops"),
-        (("--samples", "0"), "samples must be >= 1"),
-        (("--max-drop", "nan"), "max-drop in [0, 1]"),
-        (("--max-drops", "colour=2"), "max-drop in [0, 1]"),
+        (("--samples", "16"), "--samples 16 is too few: INT8 ranges need at least 32 crops"),
+        (("--samples", "0"), "--samples 0 is too few"),
+        (("--max-drop", "nan"), "must be in [0, 1], got [nan]"),
+        (("--max-drops", "colour=2"), "must be in [0, 1], got [2.0]"),
         (("--max-drops", "hue=0.1"), "no head or reading ['hue']"),
         (("--qat-steps", "5"), "pass --qat.data"),
         (("--engine-best", "--engine", "onnxruntime"), "--engine-best is about OpenVINO"),
@@ -291,8 +291,12 @@ def config(**changes: Any) -> QuantizeConfig:
 
 
 def test_settings_out_of_range() -> None:
-    for wrong in ({"samples": 0}, {"max_drop": -0.1}, {"max_drops": {"a": 1.5}}):
-        with pytest.raises(ConfigError, match="samples must be >= 1 and max-drop in"):
+    for wrong, message in (
+        ({"samples": 31}, "--samples 31 is too few"),
+        ({"max_drop": -0.1}, r"--max-drop and --max-drops must be in \[0, 1\]"),
+        ({"max_drops": {"a": 1.5}}, r"must be in \[0, 1\], got \[1.5\]"),
+    ):
+        with pytest.raises(ConfigError, match=message):
             config(**wrong)
 
 

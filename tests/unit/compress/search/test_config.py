@@ -15,6 +15,7 @@ from runtime.errors import ConfigError
         ({"engines": ("tensorflow",)}, r"\['tensorflow'\] are unknown; use some of"),
         ({"targets": (0.5, 0.5)}, "--targets needs values, none of them twice"),
         ({"trials": 0}, "--trials"),
+        ({"samples": 31}, "--samples 31 is too few: INT8 ranges need at least 32 crops"),
         ({"proxy": 0.0}, r"--proxy in \(0, 1\]"),
         ({"proxy": float("nan")}, r"--proxy in \(0, 1\]"),
         ({"duration": 0.0}, "--duration"),
