@@ -45,6 +45,8 @@ PROG: Final = "python -m compress.distill"
 OF_TEACHER: Final = "teacher"
 """The schema's name where it is to be the first teacher's."""
 _CHECKPOINT: Final = "checkpoint"
+_OF_THE_PARSER: Final = ("-h", "--help", "--tyro-")
+"""Options that need no student."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +171,18 @@ def _row(name: str, side: Mapping[str, Any]) -> Mapping[str, str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
     words = list(sys.argv[1:] if argv is None else argv)
-    folder = None
-    if words and words[0] not in RECIPES and Path(words[0]).exists():
-        folder = Path(words[0])
-        words.insert(0, _CHECKPOINT)
+    folder, first = None, words[0] if words else ""
+    if first.startswith("-") and not first.startswith(_OF_THE_PARSER):
+        # Options may take any number of words, so none after them is surely the student.
+        say(f"error: the student comes first: {PROG} STUDENT {first} ...; see --help")
+        return 2
+    if first and first not in RECIPES:
+        if Path(first).exists():
+            folder = Path(first)
+            words.insert(0, _CHECKPOINT)
+        elif Path(first).name != first:
+            say(f"error: {first} does not exist; give a checkpoint folder or one of {[*RECIPES]}")
+            return 1
     return run_command(words, _command_type(folder), _work, prog=PROG)
 
 

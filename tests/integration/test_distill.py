@@ -176,6 +176,15 @@ def test_what_cannot_be_taught_is_one_error(
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     assert main(["nowhere"]) == 2
+    assert "invalid choice" in capsys.readouterr().err
+    assert main([str(tmp_path / "nowhere"), "--teacher", "x"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(
+        f"error: {tmp_path / 'nowhere'} does not exist; give a checkpoint folder"
+    )
+    assert main(["--teacher", "x", str(other)]) == 2
+    assert "error: the student comes first: python -m compress.dis" in capsys.readouterr().err
+    assert main(["--help"]) == 0
     capsys.readouterr()
     # What a checkpoint fixes is no option of it.
     assert main(arguments(str(other), [other], lamps, tmp_path / "out", "--imgsz", "8", "8")) == 2
