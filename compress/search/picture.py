@@ -66,7 +66,7 @@ def draw_search(
     axes.plot([], [], "|", color="black", label="not trained")
     axes.axhline(reference_exact, color="grey", linewidth=0.8, label="the checkpoint in torch")
     axes.set(xscale="log", xlabel="latency of the engine call, ms", ylabel="exact on validation")
-    _draw_limits(axes, _slowest(records, limits), limits, reference_exact)
+    _draw_limits(axes, _slowest(records, limits), _floor(limits, reference_exact))
     for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         which(lambda value, _: f"{value:g}")
     axes.tick_params(axis="x", which="minor", labelsize="small")
@@ -127,15 +127,8 @@ def _floor(limits: Sequence[Limit], reference_exact: float) -> float:
     return max(asked, default=0.0)
 
 
-def _draw_limits(
-    axes: Axes, slowest: float, limits: Sequence[Limit], reference_exact: float
-) -> None:
+def _draw_limits(axes: Axes, slowest: float, floor: float) -> None:
     """Shade what the budget forbids, within what the points span."""
-    floors = [limit.min for limit in limits if limit.metric == "accuracy.exact" and limit.min]
-    drops = [limit.max for limit in limits if limit.metric == "versus.exact_drop"]
-    floor = max(
-        [*floors, *(reference_exact - drop for drop in drops if drop is not None)], default=0
-    )
     # Both lines are to be seen, wherever the points lie.
     left, right = axes.get_xlim()
     low, high = axes.get_ylim()
