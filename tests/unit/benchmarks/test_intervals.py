@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.intervals import Share, min_queries, quantile_bounds, wilson, within
+from benchmarks.intervals import Share, min_queries, quantile_bounds, student_t, wilson, within
 
 
 def test_wilson_by_hand() -> None:
@@ -90,3 +90,15 @@ def test_within_agrees_with_the_bounds_of_the_quantile(counts: tuple[int, int]) 
     if high <= limit:
         assert found is True
     assert (found is False) == (low > limit)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "freedom", "table"),
+    [(0.95, 9, 1.8331), (0.975, 9, 2.2622), (0.975, 2, 4.3027), (0.99, 9, 2.8214)],
+)
+def test_student_t_is_that_of_the_tables(confidence: float, freedom: int, table: float) -> None:
+    assert student_t(confidence, freedom) == pytest.approx(table, rel=0.01)
+
+
+def test_student_t_becomes_the_normal_distribution() -> None:
+    assert student_t(0.975, 10**6) == pytest.approx(1.95996, abs=1e-4)

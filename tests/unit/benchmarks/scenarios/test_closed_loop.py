@@ -89,6 +89,30 @@ def test_throughput_bounds_hold_the_rate() -> None:
     assert high / low < 1.2
 
 
+@pytest.mark.parametrize(("memory", "least"), [(0.0, 0.90), (0.9, 0.90), (0.98, 0.85)])
+def test_throughput_bounds_hold_the_rate_while_the_machine_drifts(
+    memory: float, least: float
+) -> None:
+    """Calls of 1 ms that an AR(1) process makes up to some 10 % slower or faster."""
+    random, runs, queries = np.random.default_rng(1), 300, 2000
+    shocks = random.normal(0, np.sqrt(1 - memory**2), (queries, runs))
+    drift = np.empty_like(shocks)
+    drift[0] = random.normal(0, 1, runs)
+    for step in range(1, queries):
+        drift[step] = memory * drift[step - 1] + shocks[step]
+    times = (1e6 * (1 + 0.05 * drift)).astype(np.int64)
+    bounds = [Throughput(1, run, QUIET).bounds(0.975) for run in times.T]
+    held = np.mean([low <= 1000 <= high for low, high in bounds])
+    assert held >= least  # of 0.95; a bootstrap over single queries holds 0.15 at a memory of 0.98
+    assert held < 0.99
+
+
+@pytest.mark.parametrize("queries", [1, 2, 9, 11, 199])
+def test_throughput_bounds_of_few_queries(queries: int) -> None:
+    low, high = Throughput(1, np.arange(1, queries + 1) * 1000, QUIET).bounds(0.95)
+    assert 0 <= low <= Throughput(1, np.arange(1, queries + 1) * 1000, QUIET).samples_per_s <= high
+
+
 def test_throughput_by_hand() -> None:
     found = Throughput(4, np.array([1_000_000, 3_000_000]), QUIET)
     assert found.samples_per_s == pytest.approx(2000)
