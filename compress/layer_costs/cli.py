@@ -1,6 +1,7 @@
 """Measure what layers cost: ``python -m compress.layer_costs CHECKPOINT --engine E --output F``.
 
-The file is for ``python -m compress.slim --costs``, on this machine or on another one.
+The file is for ``python -m compress.slim --costs``, on this machine or on another one. It may also
+be made with another engine's own tools: docs/layer-costs.md.
 """
 
 from __future__ import annotations

@@ -50,8 +50,9 @@ class SlimConfig:
     """Engine of this machine to count milliseconds in, and to measure the result with; with --costs
     of another device, only the latter."""
     costs: Path | None = None
-    """Layer costs that `python -m compress.layer_costs` measured, here or on another device;
-    measured on --engine where not given."""
+    """Layer costs that `python -m compress.layer_costs` measured, here or on another device, or
+    that come from another engine's own tools (docs/layer-costs.md); measured on --engine where not
+    given."""
     sparsity: float = 2.0
     """How far the scale of a channel to be removed falls during the sparsity training, in units of
     its group's mean scale before: 2 reaches zero about half-way. This is the paper's lambda times

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,19 @@ def test_a_changed_file_is_refused(tmp_path: Path, change: object, message: str)
     (tmp_path / "costs.json").write_text(json.dumps(value), encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         CostTable.read(tmp_path / "costs.json")
+
+
+def test_the_file_of_the_page_is_one(tmp_path: Path) -> None:
+    page = Path(__file__).parents[4] / "docs" / "layer-costs.md"
+    text = page.read_text(encoding="utf-8")
+    (tmp_path / "costs.json").write_text(text.split("```json")[1].split("```")[0], encoding="utf-8")
+    table = CostTable.read(tmp_path / "costs.json")
+    ((_, grid),) = table.layers.items()
+    assert (table.engine, table.fit, grid.at(32, 64)) == ("tensorrt", None, 0.031)
+    for name in (
+        each.name for kind in (CostTable, LayerShape, PointGrid, TableFit) for each in fields(kind)
+    ):
+        assert f"`{name}`" in text or f"`shape.{name}`" in text
 
 
 def test_what_is_no_table_is_told(tmp_path: Path) -> None:
