@@ -10,7 +10,7 @@ Exit codes: 0 done and every limit kept, 1 error or a limit broken, 2 usage, 3 i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -20,8 +20,8 @@ from runtime.schema import Schema
 from runtime.staging import check_free, new_folder
 
 from .arguments import POSITIONAL, artifact_names
-from .assessment import Assessment, Difference, assess, check_named, difference
-from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for
+from .assessment import ACCEPTED_METRICS, Assessment, Difference, assess, check_named, difference
+from .budget import RELATIVE_FAMILIES, Limit, Outcome, Verdict, exit_code, judge, limits_for
 from .command import run_command, say
 from .environment import device, environment
 from .evaluation.examples import flip_examples
@@ -115,6 +115,8 @@ def measure_accuracy(config: AccuracyConfig) -> int:
     schema = common_schema(manifests)
     check_named(limits, schema)
     data = read_labelled(config.data, schema, skip_bad=config.skip_bad)
+    if data.note:
+        say(f"{config.data}: {data.note}")
     if data.bad_rows:
         say(f"left out {len(data.bad_rows)} rows of {config.data} that cannot be used")
     validation = _read_validation(config, schema, data)
@@ -164,8 +166,6 @@ def _assess(
             )
             on_validation = assess(schema, logits, validation.targets, operating)
         logits = score_crops(session, manifest.input, data, batch=config.batch)
-    if data.digest in (operating.fitted_on or ""):
-        say(f"note: the thresholds of {folder} were fitted on these very samples")
     return assess(schema, logits, data.targets, operating, validation=on_validation)
 
 
@@ -182,15 +182,21 @@ def _report(
         name, found, manifest = entry.name, entry.found, manifests[entry.name]
         against = difference(first.found, found) if entry is not first else None
         column = {"engine": manifest.engine, "precision": manifest.precision, **found.rows()}
+        fitted_here = data.short_digest in (found.operating.fitted_on or "")
+        if fitted_here:
+            column["thresholds"] = "fitted on these very crops"
+            say(f"note: the thresholds of {name} were fitted on these very crops")
         columns[name] = {**column, **(against.rows() if against else {})}
         measured = found.measurements() + (against.measurements() if against else [])
         # The reference of several artifacts has no flips or drop to be judged by.
         own = limits if against or len(evaluated) == 1 else _absolute(limits)
         if own:
-            verdicts[name] = judge(measured, own)
+            found_out = judge(measured, own)
+            verdicts[name] = [_unproven(each) for each in found_out] if fitted_here else found_out
         entries[name] = {
             "id": manifest.id,
             "about": model_facts(manifest),
+            "thresholds_fitted_here": fitted_here,
             **found.to_object(),
             "confident_mistakes": mistakes(entry),
             "versus_first": against.to_object() if against else None,
@@ -217,6 +223,17 @@ def _flips(
         return []
     where = against.flips.where.tolist()
     return flip_examples(first.found, entry.found, entry.targets, entry.crops, where)
+
+
+def _unproven(verdict: Verdict) -> Verdict:
+    """Return what remains of a verdict where thresholds were fitted on the crops that judge it."""
+    if verdict.limit.metric not in ACCEPTED_METRICS or verdict.outcome is not Outcome.PASS:
+        return verdict
+    reason = (
+        f"{verdict.reason}, but the thresholds were fitted on these very crops; judge on others, "
+        "or name others as --validation"
+    )
+    return replace(verdict, outcome=Outcome.INCONCLUSIVE, reason=reason)
 
 
 def _absolute(limits: Sequence[Limit]) -> Sequence[Limit]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from .resampling import Answers, ThresholdSpread, threshold_spread
 from .risk_coverage import RiskCoverage, risk_coverage
 
 __all__ = [
+    "ACCEPTED_METRICS",
     "Assessment",
     "Difference",
     "Validated",
@@ -35,6 +36,9 @@ __all__ = [
     "difference",
     "drop_measurement",
 ]
+
+ACCEPTED_METRICS: Final = ("accuracy.recall_at_precision", "accuracy.precision_of_accepted")
+"""Those that need thresholds; of no worth on the crops that these were fitted on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,8 @@ class Assessment:
                 for score, value in scores.items()
             ]
         if self.accepted is not None:
-            found.append(_of_share("accuracy.recall_at_precision", self.accepted.recall))
-            found.append(_of_share("accuracy.precision_of_accepted", self.accepted.precision))
+            found.append(_of_share(ACCEPTED_METRICS[0], self.accepted.recall))
+            found.append(_of_share(ACCEPTED_METRICS[1], self.accepted.precision))
         found.append(
             Measurement(
                 metric="accuracy.calibration_error",

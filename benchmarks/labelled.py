@@ -100,6 +100,11 @@ class LabelledCrops:
             digest.update(line.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
+    @property
+    def short_digest(self) -> str:
+        """As much of the digest as is written down where somebody reads it."""
+        return self.digest[:12]
+
     def take(self, index: npt.NDArray[np.integer]) -> LabelledCrops:
         """Return the samples at ``index``."""
         return replace(

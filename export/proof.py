@@ -46,8 +46,8 @@ class Crops(Protocol):
         """N label columns."""
 
     @property
-    def digest(self) -> str:
-        """SHA-256 of what they were read from."""
+    def origin(self) -> str:
+        """How many they are, and digests of what they were read from."""
 
     def __len__(self) -> int: ...
 
@@ -104,7 +104,7 @@ def prove(
                 found,
                 crops.targets,
                 precision_floor=precision_floor,
-                fitted_on=f"{len(crops)} crops, sha256 {crops.digest[:12]}",
+                fitted_on=crops.origin,
             ),
             files={**draft.files, GOLDEN_FILE: FileRecord.of(folder / GOLDEN_FILE)},
             passport={**draft.passport, **_really(session)},

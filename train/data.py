@@ -80,6 +80,9 @@ class CropSet:
     """N pictures; one in a tar shard is called by the shard's path and the member's name."""
     order: npt.NDArray[np.int64]
     """Sample indices of one epoch; a sample stands in it as often as its source is repeated."""
+    origin: str
+    """What to write down as the data that something was fitted on: how many crops, and the digest
+    of each source, by which ``benchmarks.accuracy`` knows it again."""
     digest: str
     """SHA-256 over the sources' pictures, their names, labels and repeats."""
 
@@ -164,6 +167,8 @@ def load_crops(
         texts=texts,
         paths=store.pictures,
         order=np.concatenate(order),
+        origin=f"{sum(map(len, parts))} crops, sha256 "
+        + ", ".join(part.short_digest for part in parts),
         digest=_digest(parts, repeats),
     )
 

@@ -241,7 +241,7 @@ def _start(config: FitConfig, schema: Schema, spec: InputSpec) -> Checkpoint | N
 
 def _origin(config: FitConfig, validation: CropSet) -> str:
     names = ", ".join(map(str, config.validation))
-    return f"{names}: {len(validation)} crops, sha256 {validation.digest[:12]}"
+    return f"{names}: {validation.origin}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -177,7 +177,7 @@ def _refit(bench: _Bench, network: Network) -> OperatingPoint:
         bench.source.schema,
         score(network, crops),
         crops.targets,
-        fitted_on=f"{names}: {len(crops)} crops, sha256 {crops.digest[:12]}",
+        fitted_on=f"{names}: {crops.origin}",
     )
 
 

@@ -326,7 +326,7 @@ def _write(
         **teacher_digests(bench.teachers),
     }
     names = ", ".join(map(str, config.validation))
-    origin = f"{names}: {len(bench.validation)} crops, sha256 {bench.validation.digest[:12]}"
+    origin = f"{names}: {bench.validation.origin}"
     pictures = {"scales.png": draw_scales(metrics["slim"]["scales"], metrics["slim"]["widths"])}
     if metrics["history"]:
         pictures["curves.png"] = draw_curves(metrics["history"])

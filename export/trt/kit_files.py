@@ -38,7 +38,7 @@ from .options import BuildOptions
 
 __all__ = ["GRAPH_FILE", "SCRIPT_FILE", "Kit", "KitCrops", "load_kit", "write_kit"]
 
-KIT_VERSION: Final = 1
+KIT_VERSION: Final = 2
 GRAPH_FILE: Final = "model.onnx"
 CROPS_FILE: Final = "crops.npz"
 SCRIPT_FILE: Final = "build.sh"
@@ -57,7 +57,7 @@ class KitCrops:
     """(N, height, width, 3) uint8."""
     targets: Targets
     texts: Sequence[str]
-    digest: str
+    origin: str
 
     def __len__(self) -> int:
         return len(self.images)
@@ -99,7 +99,7 @@ def write_kit(folder: Path, kit: Kit) -> None:
         "target": kit.target,
         "gate": asdict(kit.gate),
         "precision_floor": kit.precision_floor,
-        "crops_digest": kit.crops.digest,
+        "crops_origin": kit.crops.origin,
         "files": {name: asdict(record) for name, record in files.items()},
     }
     write_text(folder / KIT_FILE, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
@@ -127,7 +127,7 @@ def load_kit(folder: Path) -> Kit:
             )
         _check_files(folder, item.mapping("files"))
         draft = Manifest.from_json(json.dumps(item.mapping("manifest")))
-        crops, expected = _from_arrays(folder / CROPS_FILE, draft, item.text("crops_digest"))
+        crops, expected = _from_arrays(folder / CROPS_FILE, draft, item.text("crops_origin"))
         with StrictObject(item.mapping("gate"), "gate", ArtifactError) as limits:
             gate = GateConfig(
                 **{field.name: limits.optional_number(field.name) for field in fields(GateConfig)}
@@ -168,7 +168,7 @@ def _to_arrays(kit: Kit) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _from_arrays(path: Path, draft: Manifest, digest: str) -> tuple[KitCrops, Logits]:
+def _from_arrays(path: Path, draft: Manifest, origin: str) -> tuple[KitCrops, Logits]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
@@ -187,7 +187,7 @@ def _from_arrays(path: Path, draft: Manifest, digest: str) -> tuple[KitCrops, Lo
             {name: arrays[f"labels/{name}"] for name in truth.labels},
         ),
         texts=arrays["texts"].tolist(),
-        digest=digest,
+        origin=origin,
     )
     return crops, {head.name: arrays[f"logits/{head.name}"] for head in draft.schema.heads}
 

@@ -143,6 +143,34 @@ def test_a_limit_of_a_head_that_is_not_there_ends_the_command_before_anything_is
     assert "scoring" not in told
 
 
+def test_thresholds_prove_nothing_on_the_crops_that_they_were_fitted_on(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = read_labelled(place / "test", SMALL_SCHEMA)
+    fitted = f"two lists: 100 crops, sha256 0123456789ab, {test.short_digest}"
+    point = OperatingPoint(answer_threshold=0.0, precision_floor=0.5, fitted_on=fitted)
+    write_artifact(tmp_path / "same", NETWORK, operating=point)
+    limits = budget(
+        tmp_path,
+        '{ metric = "accuracy.recall_at_precision", min = 0.5 }',
+        '{ metric = "accuracy.precision_of_accepted", min = 0.999 }',
+        '{ metric = "accuracy.exact", min = 0.7 }',
+    )
+    words = ("--data", place / "test", "--budget", limits, "--output", tmp_path / "out")
+    assert run_accuracy(tmp_path / "same", *words) in (1, 3)
+    result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert result["artifacts"]["same"]["thresholds_fitted_here"] is True
+    recall, _, exact = result["verdicts"]["same"]
+    assert (recall["outcome"], exact["outcome"]) == ("inconclusive", "pass")
+    assert "fitted on these very crops" in recall["reason"]
+    assert "fitted on these very crops" in (tmp_path / "out" / "report.md").read_text("utf-8")
+    # Thresholds of other crops are proven as ever.
+    words = (*words, "--validation", place / "val", "--precision", 0.5, "--overwrite")
+    run_accuracy(tmp_path / "same", *words)
+    result = json.loads((tmp_path / "out" / "result.json").read_text(encoding="utf-8"))
+    assert result["verdicts"]["same"][0]["outcome"] == "pass"
+
+
 def test_inconclusive_budget_exits_with_3(place: Path, tmp_path: Path) -> None:
     limits = budget(tmp_path, '{ metric = "accuracy.exact", min = 0.89, confidence = 0.999 }')
     assert run_accuracy(place / "right", "--data", place / "test", "--budget", limits) == 3

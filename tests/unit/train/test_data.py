@@ -45,6 +45,7 @@ def numbered(count: int, order: list[int] | None = None) -> CropSet:
         texts=[str(n) for n in numbers],
         paths=[Path(f"{n}.png") for n in numbers],
         order=np.array(order if order is not None else range(count)),
+        origin="",
         digest="",
     )
 

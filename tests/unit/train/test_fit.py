@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 import train.fit
 import train.loop
+from benchmarks.labelled import read_labelled
 from benchmarks.metrics import evaluate
 from runtime.decode import decode
 from runtime.errors import CheckpointError, ConfigError, MissingExtraError
@@ -62,7 +63,9 @@ def test_a_training_learns_and_writes_a_whole_checkpoint(
     assert lineage["config"]["data"] == [str(lamps / "train")]
     crops = load_crops([lamps / "val"], checkpoint.schema, SPEC)
     assert lineage["inputs"]["validation"] == crops.digest
-    assert crops.digest[:12] in (checkpoint.operating.fitted_on or "")
+    own = read_labelled(lamps / "val", checkpoint.schema).short_digest
+    assert crops.origin == f"96 crops, sha256 {own}"
+    assert (checkpoint.operating.fitted_on or "").endswith(crops.origin)
     # The figures are those of the weights in the folder.
     logits = score(checkpoint.build(), crops)
     metrics = evaluate(SCHEMA, decode(SCHEMA, logits, checkpoint.operating), crops.targets)
