@@ -58,8 +58,8 @@ RULES: Final[Mapping[str, Rule]] = {
         "opset newer than the target knows", "export at an older opset, or choose a newer target"
     ),
     "R12": Rule(
-        "input of a type that TensorRT has not",
-        "take floats, integers or bool; take UINT8 only into a Cast to float",
+        "tensor of a type that TensorRT has not",
+        "use floats, INT32 or bool; take UINT8 only into a Cast to float",
     ),
     "R13": Rule(
         "a layer's input and weight in different float types",

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .findings import Finding
+from .findings import Finding, Target
 from .scopes import name_of
+from .support import grids
 from .view import DEQUANTISE, LAYERS, QUANTISE, GraphView, attribute, type_name
 
 __all__ = ["check_quantiser", "check_types"]
 
-_GRIDS: Final = frozenset({"INT8", "FLOAT8E4M3FN", "INT4"})
-"""Types that TensorRT quantises to."""
 
-
-def check_quantiser(view: GraphView, node: Any) -> Iterator[Finding]:
+def check_quantiser(view: GraphView, node: Any, target: Target) -> Iterator[Finding]:
     """R02 to R08 and W05 of one Q or DQ node."""
     if node.op_type not in (QUANTISE, DEQUANTISE):
         return
     scale = view.array(node.input[1])
-    yield from _check_zero(view, node)
+    yield from _check_zero(view, node, target)
     yield from _check_scale(node, scale)
     if scale is None or not scale.size:
         return
@@ -36,7 +34,7 @@ def check_quantiser(view: GraphView, node: Any) -> Iterator[Finding]:
         yield from _check_pair(view, node, scale)
 
 
-def _check_zero(view: GraphView, node: Any) -> Iterator[Finding]:
+def _check_zero(view: GraphView, node: Any, target: Target) -> Iterator[Finding]:
     given = len(node.input) > 2 and bool(node.input[2])
     zero = view.tensor(node.input[2]) if given else None
     grid = type_name(zero.data_type) if zero is not None else _grid(view, node)
@@ -49,9 +47,10 @@ def _check_zero(view: GraphView, node: Any) -> Iterator[Finding]:
             yield Finding("R02", name_of(node), f"zero point {worst:g}")
     if grid == "INT32":
         yield Finding("R04", name_of(node), "INT32 values")
-    elif grid is not None and grid not in _GRIDS:
+    elif grid is not None and grid not in grids(target):
         without = "" if given else "no zero point, so that ONNX means "
-        yield Finding("R03", name_of(node), f"{without}{grid}, which TensorRT reads as INT8")
+        fate = "reads as INT8" if grid == "UINT8" else f"{target} does not quantise to"
+        yield Finding("R03", name_of(node), f"{without}{grid}, which TensorRT {fate}")
 
 
 def _grid(view: GraphView, node: Any) -> str | None:

@@ -9,7 +9,7 @@ from benchmarks.command import say
 from runtime.errors import EngineError
 
 from .findings import Finding, Target
-from .operators import check_input, check_operator, check_opset, check_plugin
+from .operators import check_input, check_operator, check_opset, check_plugin, check_tensors
 from .placement import check_activation, check_addition, check_half_quantised
 from .quantisers import check_quantiser, check_types
 from .view import GraphView
@@ -17,13 +17,13 @@ from .view import GraphView
 __all__ = ["check_readiness", "require_ready"]
 
 _NODE_RULES = (
-    check_operator,
-    check_quantiser,
     check_types,
     check_addition,
     check_activation,
     check_half_quantised,
 )
+_TARGET_RULES = (check_operator, check_quantiser)
+"""Those that differ among versions."""
 _SHOWN = 10
 
 
@@ -43,9 +43,13 @@ def check_readiness(model: Any, target: Target) -> list[Finding]:
 def _findings(view: GraphView, target: Target) -> Iterator[Finding]:
     yield from check_opset(view, target)
     for value in view.inputs:
-        yield from check_input(view, value)
+        yield from check_input(view, value, target)
+    yield from check_tensors(view, target)
     for plugin in view.plugins:
         yield from check_plugin(plugin)
+    for target_rule in _TARGET_RULES:
+        for node in view.nodes:
+            yield from target_rule(view, node, target)
     for rule in _NODE_RULES:
         for node in view.nodes:
             yield from rule(view, node)

@@ -29,6 +29,10 @@ class FlatGraph:
     def __init__(self, graph: Any) -> None:
         self.nodes: list[Any] = []
         self.tensors: dict[str, Any] = {}
+        self.types: dict[str, int] = {}
+        """Tensor to the type of its elements, where the graph's notes say it."""
+        self.outputs: set[str] = set()
+        """Outputs of the graph and of those inside."""
         self._taken: set[str] = set()
         self._add(graph, ChainMap())
 
@@ -54,6 +58,10 @@ class FlatGraph:
                 self._add(body, names.new_child())
             outputs = [self._name(name, names) if name else "" for name in node.output]
             self.nodes.append(_renamed(node, inputs, outputs))
+        self.outputs |= {names[value.name] for value in graph.output if value.name in names}
+        for value in graph.value_info:
+            if value.name in names.maps[0] and value.type.HasField("tensor_type"):
+                self.types[names[value.name]] = value.type.tensor_type.elem_type
 
     def _name(self, name: str, names: ChainMap[str, str]) -> str:
         """Note a new tensor and return its own name."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from runtime.errors import DataError
 
+from .inference import infer_types
 from .scopes import FlatGraph
 from .sound import is_standard, require_sound
 
@@ -73,6 +74,7 @@ class GraphView:
         self.plugins = [node for node in flat.nodes if not is_standard(node)]
         for node in self.nodes:
             require_sound(node, self.opset)
+        self.outputs = flat.outputs
         self._tensors = flat.tensors
         self._arrays: dict[str, npt.NDArray[Any]] = {}
         self.makers = {output: node for node in self.nodes for output in node.output if output}
@@ -87,6 +89,11 @@ class GraphView:
                 and (tensor := _constant(node)) is not None
             ):
                 self._tensors[node.output[0]] = tensor
+        self.types = {name: tensor.data_type for name, tensor in self._tensors.items()}
+        """Tensor to the type of its elements, where that is known."""
+        self.types |= {value.name: value.type.tensor_type.elem_type for value in self.inputs}
+        # The same nodes get the same names.
+        self.types |= FlatGraph(infer_types(model, flat.nodes)).types
         self.quantised = any(node.op_type == DEQUANTISE for node in self.nodes)
 
     def source(self, tensor: str) -> str:

@@ -36,6 +36,12 @@ def image_graph(*nodes: onnx.NodeProto) -> onnx.ModelProto:
     return model(nodes, inputs={"image": (UINT8, ["n", 8, 8, 4])})
 
 
+def between_casts(kind: int, *inside: onnx.NodeProto) -> onnx.ModelProto:
+    """``inside`` takes ``a``, which is of type ``kind``, and gives ``b``."""
+    casts = [node("Cast", "x", "a", to=kind), node("Cast", "b", "y", to=FLOAT)]
+    return model([casts[0], *inside, casts[1]])
+
+
 def quantised_linear(kind: str, shape: tuple[int, ...], axis: int, **more: int) -> onnx.ModelProto:
     values = constants(w=np.ones(shape, np.int8), ws=np.full(shape[axis], 0.1, np.float32))
     values["wz"] = np.zeros(shape[axis], np.int8)
@@ -131,7 +137,11 @@ CASES: dict[str, list[tuple[Make, Make]]] = {
         (
             lambda: model([helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "ys", "yz"])]),
             lambda: model(pair("x", "y"), constants()),
-        )
+        ),
+        (
+            lambda: model([node("MaxUnpool", "x i", "y", kernel_shape=[2, 2])], {"i": np.int64(0)}),
+            lambda: model([node("MaxPool", "x", "y", kernel_shape=[2, 2])]),
+        ),
     ],
     "R02": [
         (lambda: quantised(z=np.int8(3)), quantised),
@@ -238,6 +248,18 @@ CASES: dict[str, list[tuple[Make, Make]]] = {
         (
             lambda: model([node("Identity", "x", "y")], inputs={"x": (TensorProto.STRING, ["n"])}),
             lambda: model([node("Identity", "x", "y")], inputs={"x": (TensorProto.INT64, ["n"])}),
+        ),
+        (
+            partial(between_casts, UINT8, node("MaxPool", "a", "b", kernel_shape=[2, 2])),
+            partial(between_casts, FLOAT, node("MaxPool", "a", "b", kernel_shape=[2, 2])),
+        ),
+        (
+            partial(between_casts, TensorProto.INT16, node("Identity", "a", "b")),
+            partial(between_casts, TensorProto.INT64, node("Identity", "a", "b")),
+        ),
+        (
+            lambda: model([node("Add", "x k", "y")], {"k": np.uint32(3)}),
+            lambda: model([node("Add", "x k", "y")], {"k": np.float64(3)}),
         ),
     ],
     "R13": [(lambda: typed(np.float16), lambda: typed(np.float32))],
