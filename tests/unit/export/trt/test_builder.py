@@ -56,8 +56,7 @@ def test_every_version_builds_every_precision_its_own_way(
     header = built(trt, graph, precision)
     assert header["profile"] == [[size, 16, 32, 3] for size in (1, 8, 32)]
     assert header["workspace"] == {"WORKSPACE": 64 << 20}
-    # FP32 means FP32: TF32 is on by default.
-    assert header["cleared"] == (["TF32"] if precision == "fp32" else [])
+    assert header["cleared"] == ["TF32"]  # it is on by default
     flags = trt.NetworkDefinitionCreationFlag
     if trt.__version__ == "8.6.1":
         assert header["network_flags"] == 1 << flags.EXPLICIT_BATCH
