@@ -27,6 +27,7 @@ from train.tensorrt_form import in_half_precision, lower_opset
 from .building import ENGINE_FILE, build_here
 from .kit_files import GRAPH_FILE, SCRIPT_FILE, Kit, write_kit
 from .options import BuildOptions
+from .targets import target_of
 from .worker import build_apart
 
 __all__ = ["EXPORTERS", "PROOF_ENGINE", "TrtConfig", "export_kit", "main", "why_not_here"]
@@ -114,12 +115,10 @@ def target_here(engine: str) -> Target:
     version = str(import_tensorrt(engine).__version__)
     if engine == "rtx":
         return "rtx"
-    here = [int(part) for part in version.split(".")[:2]]
-    known: list[Target] = ["11.4", "10.16", "10.13", "10.3", "8.6"]
-    for target in known:
-        if [int(part) for part in target.split(".")] <= here:
-            return target
-    raise ConfigError(f"TensorRT {version} is too old; Headlight builds with 8.6 and newer")
+    target = target_of(version)
+    if target is None:
+        raise ConfigError(f"TensorRT {version} is too old; Headlight builds with 8.6 and newer")
+    return target
 
 
 def prepare_graph(source: ExportSource, target: Target, path: Path) -> None:

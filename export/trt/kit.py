@@ -25,6 +25,7 @@ from runtime.trt_module import import_tensorrt
 
 from .building import ENGINE_FILE, build_here
 from .kit_files import GRAPH_FILE, Kit, load_kit
+from .targets import is_older, target_of
 
 __all__ = ["KitConfig", "build_kit", "main"]
 
@@ -71,11 +72,15 @@ def _check_version(kit: Kit) -> None:
     version = str(import_tensorrt(kit.options.engine).__version__)
     if kit.target == "rtx":
         return
-    here = [int(part) for part in version.split(".")[:2]]
-    if here < [int(part) for part in kit.target.split(".")]:
+    if is_older(version, kit.target):
+        target = target_of(version)
         raise EngineError(
             f"the kit was checked for TensorRT {kit.target} and newer, this device has {version}; "
-            f"make another: python -m export.trt ... --target {version.rpartition('.')[0]}"
+            + (
+                f"make another: python -m export.trt ... --target {target}"
+                if target is not None
+                else "Headlight builds with 8.6 and newer"
+            )
         )
 
 

@@ -7,7 +7,9 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ import pytest
 import export.trt.cli
 import export.trt.kit
 from export.parity import GateConfig
+from export.trt.kit import KitConfig, build_kit
 from export.trt.kit_files import load_kit
-from runtime.errors import ArtifactError
+from runtime.errors import ArtifactError, EngineError
 from runtime.manifest import Manifest
 from runtime.reader import Reader
 from tests.fake_tensorrt.fixtures import MODULES, install
@@ -81,7 +84,7 @@ def test_a_kit_holds_graph_crops_and_the_checkpoints_scores(
         found.crops.images_at(np.arange(96)), crops.images_at(np.arange(96))
     )
     assert list(found.crops.texts) == list(crops.texts)
-    assert found.crops.digest == crops.digest
+    assert found.crops.origin == crops.origin
     for name, truth in crops.targets.choices.items():
         np.testing.assert_array_equal(found.crops.targets.choices[name], truth)
     for name, scores in score(checkpoint.build(), crops).items():
@@ -207,6 +210,27 @@ def test_a_changed_or_missing_file_is_refused(changed: Path, name: str) -> None:
         load_kit(changed)
 
 
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [
+        ("10.13.3.9", "--target 10.13"),
+        ("10.9.0.34", "--target 10.3"),
+        ("8.6.2", "--target 8.6"),
+        ("8.5.2", "Headlight builds with 8.6 and newer"),
+    ],
+)
+def test_an_older_tensorrt_is_told_a_target_that_there_is(
+    kit: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, version: str, advice: str
+) -> None:
+    newer = replace(load_kit(kit), target="10.16")
+    monkeypatch.setattr(export.trt.kit, "load_kit", lambda _: newer)
+    module = SimpleNamespace(__version__=version)
+    monkeypatch.setitem(sys.modules, "tensorrt", module)  # type: ignore[arg-type]
+    with pytest.raises(EngineError) as caught:
+        build_kit(KitConfig(kit=kit, output=tmp_path / "out"))
+    assert str(caught.value).endswith(advice)
+
+
 def test_a_folder_that_is_no_kit_is_refused(changed: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"kit\.json cannot be read .*; expected a build kit"):
         load_kit(tmp_path)
@@ -215,9 +239,9 @@ def test_a_folder_that_is_no_kit_is_refused(changed: Path, tmp_path: Path) -> No
         load_kit(changed)
     (changed / "more").unlink()
     text = (changed / "kit.json").read_text("utf-8")
-    for wrong in ("no JSON", text.replace('"kit_version": 1', '"kit_version": 2')):
+    for wrong in ("no JSON", text.replace('"kit_version": 2', '"kit_version": 3')):
         (changed / "kit.json").write_text(wrong, encoding="utf-8")
-        with pytest.raises(ArtifactError, match=r"is not JSON|kit version 2 is not 1"):
+        with pytest.raises(ArtifactError, match=r"is not JSON|kit version 3 is not 2"):
             load_kit(changed)
 
 
