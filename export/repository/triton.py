@@ -113,6 +113,11 @@ def _largest_batch(model: Model, config: RepositoryConfig) -> int:
     profile = model.manifest.passport.get("profile", "").split()
     if not profile:
         return config.max_batch
+    if int(profile[0]) > 1:
+        raise ConfigError(
+            f"{model.name}: the engine takes {profile[0]} to {profile[-1]} images, and Triton "
+            "sends it as few as one; build it with a --profile that begins at 1, or with --batch"
+        )
     if int(profile[-1]) < config.max_batch:
         say(f"{model.name}: the engine takes {profile[-1]} images at most, which becomes its batch")
     return min(int(profile[-1]), config.max_batch)

@@ -13,7 +13,7 @@ from runtime.manifest import Manifest
 from tests.artifacts import SMALL_SCHEMA
 from tests.engines import require
 
-from .conftest import as_config
+from .conftest import as_config, set_manifest
 
 UINT8, FP32 = "TYPE_UINT8", "TYPE_FP32"
 
@@ -119,6 +119,17 @@ def test_tensorrt_is_bound_by_its_profile_and_tells_its_conditions(
     told = capsys.readouterr().err
     assert "12 images at most" in told
     assert "tensorrt 10.3.0.26" in told
+
+
+def test_a_profile_that_does_not_begin_at_1_is_refused(
+    tensorrt: Path, tmp_path: Path, written: Callable[..., Any]
+) -> None:
+    set_manifest(tensorrt, passport={"profile": "4 8 32"})
+    with pytest.raises(ConfigError, match=r"takes 4 to 32 images.*--profile that begins at 1"):
+        written(tensorrt)
+    set_manifest(tensorrt, passport={"profile": "4 4 4"})
+    (tmp_path / "out").rename(tmp_path / "before")
+    assert written(tensorrt).max_batch_size == 0
 
 
 def test_versions_are_all_served(make: Callable[..., Path], tmp_path: Path) -> None:
