@@ -7,6 +7,7 @@ it wrong.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ _FILL: Final = 114
 MIN_SIDE_PX: Final = 4
 """Least height and width of a crop."""
 _RESIZE_RULES: Final = ("stretch", "letterbox")
+_JPEG_MARKER: Final = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd7])")
+"""A marker that begins a segment or ends the picture; not one within coded data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +137,8 @@ def decode_image(data: bytes, name: str) -> Image:
     """Decode a picture file's content, as ``load_image`` does; errors begin with ``name``.
 
     Raises:
-        ImageError: ``data`` is no picture that OpenCV knows, is cut short or too small.
+        ImageError: ``data`` is no picture that OpenCV knows, is cut short or too small, or has 16
+            bits of which the upper ones are not used.
         MemoryError: there is not enough for it, which says nothing of the picture.
     """
     try:
@@ -148,21 +152,58 @@ def decode_image(data: bytes, name: str) -> Image:
     if image is None:
         raise ImageError(f"{name}: not a readable picture ({len(data)} bytes)")
     try:
-        return check_image(image)
+        checked = check_image(image)
+        _check_range(data, checked)
     except ImageError as error:
         raise ImageError(f"{name}: {error}") from error
+    return checked
 
 
 def _cut_short(data: bytes) -> bool:
     """Whether the end is missing; OpenCV fills what is missing with grey and says nothing."""
-    for start, end in ((b"\xff\xd8", b"\xff\xd9"), (b"\x89PNG", b"IEND")):
-        if data.startswith(start):
-            return end not in data[-1024:]
+    if data.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in data[-1024:] and not _jpeg_ends(data)
+    if data.startswith(b"\x89PNG"):
+        return b"IEND" not in data[-1024:] and not _png_ends(data)
     if data.startswith(b"BM"):
         return len(data) < int.from_bytes(data[2:6], "little")
     if data.startswith(b"RIFF"):
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     return False
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether the end marker is there; phones write films and depth maps behind it."""
+    position = 2
+    while found := _JPEG_MARKER.search(data, position):
+        if found[1] == b"\xd9":
+            return True
+        # What a segment holds may look like a marker, as the end of a thumbnail does.
+        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
+        position = found.end() + max(2, length)
+    return False
+
+
+def _png_ends(data: bytes) -> bool:
+    position = 8
+    while position + 8 <= len(data):
+        if data[position + 4 : position + 8] == b"IEND":
+            return True
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return False
+
+
+def _check_range(data: bytes, image: Image) -> None:
+    """Refuse a picture of 16 bits that uses the lowest 12 alone: its upper 8 are what is read.
+
+    Raises:
+        ImageError: saying what to do.
+    """
+    if data.startswith(b"\x89PNG") and data[24:25] == b"\x10" and image.max() < 16:
+        raise ImageError(
+            "a picture of 16 bits whose values are all below 4096, which is nearly black; if they "
+            "are of 12 bits, multiply them by 16, or write 8 bits"
+        )
 
 
 def fit(image: Image, spec: InputSpec) -> Image:

@@ -121,6 +121,8 @@ class Pictures(Sequence[Path]):
                 data = stream.read(size)
         except OSError as error:
             raise DataError(f"{self[index]}: cannot be read: {error.strerror or error}") from error
+        except ValueError as error:  # a path with a NUL byte
+            raise DataError(f"{str(self[index])!r}: cannot be read: {error}") from error
         if 0 <= size != len(data):
             raise DataError(f"{source}: became shorter since it was scanned; start again")
         return data

@@ -289,6 +289,46 @@ def cut(path: Path, share: float) -> Path:
     return path
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_what_phones_write_behind_a_picture_is_no_cut(tmp_path: Path, suffix: str) -> None:
+    path = picture(tmp_path / f"a{suffix}", (40, 60))
+    whole = read_image(path)
+    trailer = b"\0\0\0 ftypmp42" + bytes(3000)
+    path.write_bytes(path.read_bytes() + trailer)
+    np.testing.assert_array_equal(read_image(path), whole)
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_picture(tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.jpg", (200, 300))
+    data = path.read_bytes()
+    thumbnail = b"\xff\xd8 small \xff\xd9"
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    path.write_bytes(data[:2] + segment + data[2:-2] + bytes(2000))
+    with pytest.raises(DataError, match="cut short"):
+        read_image(path)
+    path.write_bytes(data[:2] + segment + data[2:] + bytes(2000))
+    assert read_image(path).shape == (200, 300, 3)
+
+
+def test_a_picture_of_12_bits_in_16_is_not_read_as_black(tmp_path: Path) -> None:
+    path, grey = tmp_path / "a.png", np.arange(4096, dtype=np.uint16).reshape(64, 64)
+    cv2.imwrite(str(path), grey)
+    with pytest.raises(DataError, match="multiply them by 16"):
+        read_image(path)
+    cv2.imwrite(str(path), grey * 16)
+    assert read_image(path).max() > 250
+    cv2.imwrite(str(path), np.zeros((8, 8), np.uint8))  # black, and meant to be
+    assert read_image(path).max() == 0
+
+
+def test_a_path_with_a_nul_byte_is_a_bad_row(tmp_path: Path) -> None:
+    path = write_list(tmp_path, "black,jeans", "blue,shirt")
+    path.write_text(path.read_text().replace("1.png", "1\0.png"))
+    with pytest.raises(DataError, match=r"labels.tsv:2: .*embedded null byte"):
+        read_labelled(path, COLOURS)
+    assert len(read_labelled(path, COLOURS, skip_bad=True)) == 1
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp"])
 @pytest.mark.parametrize("share", [0.4, 0.9])
 def test_a_picture_that_is_cut_short_is_no_picture(
