@@ -233,7 +233,10 @@ def label_places(schema: Schema) -> Mapping[str, tuple[Head, int]]:
 
 
 def _encode_numbers(schema: Schema, text: str) -> Encoded:
-    numbers = [int(part) for part in text.split()]
+    try:
+        numbers = [int(part) for part in text.split()]
+    except ValueError as error:
+        raise DataError(f"{text[:40]!r}: expected whole numbers of labels, from 0") from error
     names = [head.name for head in schema.heads]
     if any(head.kind is not HeadKind.CHOICE for head in schema.heads):
         raise DataError("numbers give one label per head; the schema has a labels head")

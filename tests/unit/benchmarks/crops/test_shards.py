@@ -244,3 +244,13 @@ def test_shards_of_the_webdataset_library_are_read(tmp_path: Path) -> None:
 def test_braces_stand_for_what_they_do_in_webdataset(pattern: str) -> None:
     braceexpand = pytest.importorskip("braceexpand")
     assert expand_braces(pattern) == list(braceexpand.braceexpand(pattern))
+
+
+@pytest.mark.parametrize("label", ["x", "1.0"])
+def test_a_number_that_is_none_is_a_bad_row(tmp_path: Path, label: str) -> None:
+    shard = write_tar(
+        tmp_path / "a.tar", ("1.png", png(1)), ("1.cls", label), ("2.png", png(2)), ("2.cls", "1")
+    )
+    with pytest.raises(DataError, match=r"a\.tar/1\.png: .* expected whole numbers"):
+        read_labelled(shard, ONE)
+    assert list(read_labelled(shard, ONE, skip_bad=True).texts) == ["b"]
