@@ -28,6 +28,8 @@ from .rows import RowBuilder, Rows
 __all__ = ["list_rows", "tree_rows", "written_lines"]
 
 _NUMBER: Final = re.compile(r"-?[0-9]+")
+_OTHER_SUFFIXES: Final = frozenset({".tif", ".tiff", ".gif", ".heic", ".avif", ".jp2", ".ppm"})
+"""Of pictures that are not read."""
 
 
 def written_lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -71,9 +73,22 @@ def list_rows(file: Path, schema: Schema | None) -> Rows:
 def _labelled(file: Path) -> Rows:
     rows = RowBuilder(file)
     for number, line in written_lines(file):
-        path, _, label = line.partition("\t")
-        rows.add(path.rstrip("\r\n"), label.strip(), line=number)
+        path, tab, label = line.partition("\t")
+        fault = None if tab else _other_split(line.strip(), file.parent)
+        rows.add(path.rstrip("\r\n"), label.strip(), line=number, fault=fault)
     return rows.done([file.parent])
+
+
+def _other_split(line: str, folder: Path) -> str | None:
+    """Return what to do about a line whose path ends at something other than a tab."""
+    for delimiter in (",", ";", " "):
+        path, found, _ = line.partition(delimiter)
+        if found and (folder / path).is_file():
+            return (
+                f"path and label are split at {delimiter!r}; split them at a tab, or write a table "
+                "whose first line names the columns: path,label"
+            )
+    return None
 
 
 def _numbered(file: Path, schema: Schema | None) -> Rows:
@@ -136,7 +151,7 @@ def _boxed(file: Path, schema: Schema) -> Rows:
 
 
 def tree_rows(folder: Path) -> Rows:
-    """Read a tree ``folder/label/picture``."""
+    """Read a tree ``folder/label/picture``; what looks like a picture elsewhere in it is noted."""
     homes = sorted(path for path in folder.iterdir() if path.is_dir())
     rows = RowBuilder()
     for index, home in enumerate(homes):
@@ -144,4 +159,21 @@ def tree_rows(folder: Path) -> Rows:
         for path in sorted(home.iterdir()):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 rows.add(path.name, label, home=index)
-    return rows.done(homes)
+    return rows.done(homes, _left_out(folder))
+
+
+def _left_out(folder: Path) -> str:
+    """Return a note on the pictures of a tree that are not read."""
+    found = sorted(
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES | _OTHER_SUFFIXES
+        and not (path.parent.parent == folder and path.suffix.lower() in IMAGE_SUFFIXES)
+    )
+    if not found:
+        return ""
+    names = ", ".join(path.as_posix() for path in found[:3]) + (", ..." if found[3:] else "")
+    return (
+        f"left out {len(found)} pictures ({names}); expected folder/label/picture, as "
+        f"{', '.join(sorted(IMAGE_SUFFIXES))}"
+    )

@@ -1,4 +1,4 @@
-"""Tables of labelled pictures: CSV or TSV with a header row.
+"""Tables of labelled pictures: CSV (with commas or semicolons) or TSV with a header row.
 
 One column holds the path; the others are found by their names. ``gender`` takes the label of the
 head or reading of that name, ``tags=night`` is 0 or 1 for one label of a labels head, and where the
@@ -47,7 +47,8 @@ def find_header(file: Path) -> Header | None:
         DataError: the file cannot be read.
     """
     line = next((line for _, line in written_lines(file)), "").strip("\r\n")
-    delimiter = "\t" if "\t" in line else ","
+    # Where the comma is the decimal sign, spreadsheets write semicolons.
+    delimiter = next((sign for sign in "\t,;" if sign in line), ",")
     columns = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
     lowered = [column.lower() for column in columns]
     if _PATH in lowered:

@@ -170,3 +170,31 @@ def test_regions_that_do_not_fit_are_named(tmp_path: Path, line: str, message: s
     told = failure(source, ANIMALS)
     assert f"{source}:2: " in told
     assert message in told
+
+
+# ---- what is not read -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", " "])
+def test_a_list_that_is_split_otherwise_is_told_so(tmp_path: Path, delimiter: str) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 8, 3), np.uint8))
+    path = tmp_path / "list.csv"
+    path.write_text(f"a.png{delimiter}cat\n", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"list\.csv:1: .*split at '{delimiter}'.*path,label"):
+        read_labelled(path, ANIMALS)
+
+
+def test_pictures_of_a_tree_that_are_not_read_are_noted(tmp_path: Path) -> None:
+    for name in ("cat/a.png", "cat/more/b.png", "root.png", "cat/c.tif"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), np.zeros((8, 8, 3), np.uint8))
+    schema = Schema(
+        name="s", heads=(Head(name="kind", kind=HeadKind.CHOICE, labels=("cat", "bus")),)
+    )
+    crops = read_labelled(tmp_path, schema)
+    assert len(crops) == 1
+    assert crops.note.startswith("left out 3 pictures (cat/c.tif, cat/more/b.png, root.png); ")
+    for name in ("cat/more/b.png", "root.png", "cat/c.tif"):
+        (tmp_path / name).unlink()
+    assert read_labelled(tmp_path, schema).note == ""

@@ -30,7 +30,7 @@ def write(folder: Path, text: str, name: str = "table.csv") -> Path:
     return path
 
 
-@pytest.mark.parametrize("delimiter", [",", "\t"])
+@pytest.mark.parametrize("delimiter", [",", "\t", ";"])
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
 def test_columns_are_found_by_name(tmp_path: Path, delimiter: str, bom: str) -> None:
     rows = [
