@@ -9,13 +9,15 @@ compute in another precision than asked: ``fallback`` puts that into words.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from .errors import EngineError
 from .manifest import Manifest
 
 __all__ = [
+    "KIT",
+    "OPTIONS",
     "QUANTISED_LAYERS",
     "REQUIRES",
     "check_passport",
@@ -28,12 +30,29 @@ REQUIRES: Final = "requires_"
 """Prefix of the passport's conditions; the rest is a key of the host's facts."""
 QUANTISED_LAYERS: Final = "quantised_layers"
 """Passport key: how many layers the decisions of compress quantise, as a decimal number."""
+KIT: Final = "kit_sha256"
+"""Passport key: digest of the ``kit.json`` of the build kit that the engine was built from."""
 _COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {"rtx": ("export.trt", "--rtx")}
 """What builds an engine, where it is not ``export.ENGINE``."""
 _EXPECTED: Final[Mapping[str, tuple[str, ...]]] = {"int8": ("int8", "fp32")}
 """Precisions that layers may have, where these are more than the artifact's own."""
-_OPTIONS: Final = ("precision", "decisions", "batch")
-_DEFAULTS: Final = ("auto", "shared", None)
+OPTIONS: Final[Mapping[str, object]] = {
+    "precision": "auto",
+    "decisions": "shared",
+    "batch": None,
+    "gate.max_flips": None,
+    "gate.max_score_difference": None,
+    "precision_floor": 0.999,
+    "skip_bad": False,
+    "profile": [1, 8, 32],
+    "workspace_mb": 1024,
+    "opt_level": None,
+    "dla": None,
+    "io": "float",
+    "calibration": [],
+}
+"""Options of the exporters that decide what an engine is, and their defaults. Without ``target``:
+who builds anew has another TensorRT, whose rules shall hold."""
 
 
 def check_passport(manifest: Manifest, facts: Mapping[str, str]) -> None:
@@ -64,7 +83,9 @@ def check_passport(manifest: Manifest, facts: Mapping[str, str]) -> None:
 
 
 def rebuild_command(manifest: Manifest) -> str:
-    """Return the command that exports the artifact's checkpoint again, as its lineage tells."""
+    """Return the command that builds the artifact's engine again, as its lineage tells."""
+    if KIT in manifest.passport:
+        return "python -m export.trt.kit KIT --output NEW"
     module, *words = _COMMANDS.get(manifest.engine, (f"export.{manifest.engine}",))
     words += _export_options(manifest.lineage)
     return shlex.join(["python", "-m", module, *words]) + " --output NEW"
@@ -80,10 +101,27 @@ def _export_options(lineage: Mapping[str, Any]) -> Iterator[str]:
     yield "--validation"
     known = [_word(item) for item in lists] if isinstance(lists, list) else []
     yield from [word for word in known if word] or ["LIST"]
-    for name, default in zip(_OPTIONS, _DEFAULTS, strict=True):
-        value = config.get(name, default)
-        if value != default and (word := _word(value)):
-            yield from (f"--{name}", word)
+    for name, default in OPTIONS.items():
+        value = _option(config, name, default)
+        flag = f"--{name.replace('_', '-')}"
+        if default is False:
+            yield from [flag] if value is True else []
+        elif value != default and (words := _words(value)):
+            yield from (flag, *words)
+
+
+def _option(config: Mapping[str, Any], name: str, default: object) -> object:
+    first, _, second = name.partition(".")
+    value = config.get(first, default)
+    if second:
+        return value.get(second, default) if isinstance(value, dict) else default
+    return value
+
+
+def _words(value: object) -> Sequence[str]:
+    values = value if isinstance(value, list) else [value]
+    words = [str(item) if type(item) is float else _word(item) for item in values]
+    return words if all(words) else []
 
 
 def _word(value: object) -> str:

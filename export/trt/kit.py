@@ -19,8 +19,9 @@ from benchmarks.command import say
 from benchmarks.environment import device
 from export.proof import prove
 from runtime.errors import EngineError, HeadlightError
-from runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, FileRecord, Manifest
-from runtime.staging import check_free, new_folder
+from runtime.manifest import GOLDEN_FILE, KIT_FILE, MANIFEST_FILE, FileRecord, Manifest
+from runtime.passport import KIT
+from runtime.staging import check_free, file_digest, new_folder
 from runtime.trt_module import import_tensorrt
 
 from .building import ENGINE_FILE, build_here
@@ -51,9 +52,10 @@ def build_kit(config: KitConfig) -> Manifest:
     kit = load_kit(config.kit)
     _check_version(kit)
     with new_folder(config.output, overwrite=config.overwrite) as folder:
-        passport = build_here(
+        built = build_here(
             config.kit / GRAPH_FILE, folder, kit.options, timing_cache=config.timing_cache
         )
+        passport = {**built, KIT: file_digest(config.kit / KIT_FILE)}
         say(f"proving the engine on {len(kit.crops)} crops")
         manifest = prove(
             _with_engine(kit.draft, folder, passport),

@@ -75,6 +75,31 @@ def test_the_lineage_of_others_is_no_command(lineage: dict[str, Any]) -> None:
     assert command == ("python -m export.trt --rtx CHECKPOINT --validation LIST --output NEW")
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"dla": 0, "opt_level": 0, "workspace_mb": 256},
+            "--workspace-mb 256 --opt-level 0 --dla 0",
+        ),
+        ({"profile": [4, 8, 64], "target": "10.3"}, "--profile 4 8 64"),
+        ({"profile": [1, 8, 32], "workspace_mb": 1024, "skip_bad": False, "calibration": []}, ""),
+        (
+            {"gate": {"max_flips": 0.011, "max_score_difference": None}, "precision_floor": 0.99},
+            "--gate.max-flips 0.011 --precision-floor 0.99",
+        ),
+        ({"io": "uint8", "calibration": ["a b", "c"]}, "--io uint8 --calibration 'a b' c"),
+        ({"skip_bad": True, "overwrite": True, "report": "r", "version": 7}, "--skip-bad"),
+        ({"gate": [1], "profile": [1, None, 2], "calibration": ["\x1b"], "skip_bad": 1.5e3}, ""),
+    ],
+)
+def test_what_made_the_engine_makes_it_again(options: dict[str, Any], words: str) -> None:
+    lineage = {"export": {"config": {"checkpoint": "C", "validation": ["L"], **options}}}
+    command = rebuild_command(replace(MANIFEST, lineage=lineage))
+    middle = f"{words} " if words else ""
+    assert command == f"python -m export.trt C --validation L {middle}--output NEW"
+
+
 def test_the_engine_does_not_see_a_file_for_another_host(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -21,7 +21,9 @@ from export.trt.kit import KitConfig, build_kit
 from export.trt.kit_files import load_kit
 from runtime.errors import ArtifactError, EngineError
 from runtime.manifest import Manifest
+from runtime.passport import rebuild_command
 from runtime.reader import Reader
+from runtime.staging import file_digest
 from tests.fake_tensorrt.fixtures import MODULES, install
 from train.checkpoint import load_checkpoint
 from train.data import load_crops
@@ -138,6 +140,8 @@ def test_the_device_builds_and_proves_an_artifact(artifact: Path, kit: Path) -> 
     assert passport["requires_tensorrt"] == "10.3.0"
     assert passport["requires_compute_capability"] == "8.7"
     assert (passport["gpu"], passport["profile"]) == ("Orin", "1 4 16")
+    assert passport["kit_sha256"] == file_digest(kit / "kit.json")
+    assert rebuild_command(manifest) == "python -m export.trt.kit KIT --output NEW"
     assert passport["source_sha256"] == draft.passport["source_sha256"]
 
 
