@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from train.readiness import Target
+from typing import Final
 
 __all__ = ["is_older", "target_of"]
 
-_KNOWN: Final[tuple[Target, ...]] = ("11.4", "10.16", "10.13", "10.3", "8.6")
+_KNOWN: Final[tuple[str, ...]] = ("11.4", "10.16", "10.13", "10.3", "8.6")
 
 
-def target_of(version: str) -> Target | None:
+def target_of(version: str) -> str | None:
     """Return the newest rules that a TensorRT of ``version`` keeps; None where all are newer."""
     return next((target for target in _KNOWN if not is_older(version, target)), None)
 
