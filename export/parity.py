@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,8 @@ from runtime.scores import OperatingPoint, probabilities
 
 __all__ = ["Flip", "GateConfig", "Parity", "compare_answers"]
 
+FEWEST_CROPS: Final = 50
+"""Least set of which one crop may flip though that is more than the allowed share."""
 _SHOWN: Final = 20
 _LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "fp32": (0.001, 0.005),
@@ -101,9 +104,20 @@ class Parity:
     def allowed(self, max_flips: float) -> float:
         """Return how many crops may flip where ``max_flips`` of all may.
 
-        One flip is within the budget of a set too small to hold a fraction of one.
+        One flip is within the budget of a set too small to hold a fraction of one, but not of one
+        so small that it says nothing.
         """
-        return max(max_flips * self.crops, 1.0 if max_flips > 0 else 0.0)
+        free = max_flips > 0 and self.crops >= FEWEST_CROPS
+        return max(max_flips * self.crops, 1.0 if free else 0.0)
+
+    def caution(self, max_flips: float) -> str:
+        """Return what these crops cannot show though they pass; empty where they can."""
+        if max_flips <= 0 or (self.crops >= FEWEST_CROPS and self.flip_share <= max_flips):
+            return ""
+        return (
+            f"{self.crops} crops cannot show that at most {max_flips:.2%} of answers differ: one "
+            f"alone is {1 / self.crops:.1%}; prove the engine on {ceil(1 / max_flips):,} or more"
+        )
 
     def within(self, max_flips: float, max_score_difference: float) -> bool:
         """Whether the differences keep the limits; those that are no numbers do not."""

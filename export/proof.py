@@ -15,6 +15,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.command import say
 from benchmarks.crops.targets import Targets
 from benchmarks.operating_point import fit_operating_point
 from runtime.arrays import Images, Logits
@@ -95,6 +96,9 @@ def prove(
         if observe is not None:
             observe(parity)
         parity.require(gate, draft.precision)
+        caution = parity.caution(gate.limits(draft.precision)[0])
+        if caution:
+            say(f"note: {caution}")
         apart = _check_itself(draft, folder, crops, session, found, together, gate)
         _write_golden(draft, folder, crops, session, found)
         manifest = replace(
@@ -126,9 +130,11 @@ def _write_golden(
 
 def _report(parity: Parity, precision: str, gate: GateConfig) -> Mapping[str, object]:
     flips_limit, score_limit = gate.limits(precision)
+    caution = parity.caution(flips_limit)
     return {
         **parity.to_object(),
         "limits": {"flips": flips_limit, "score_difference": score_limit},
+        **({"caution": caution} if caution else {}),
     }
 
 

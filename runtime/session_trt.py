@@ -15,7 +15,7 @@ from .passport import QUANTISED_LAYERS, fallback, precisions_text
 from .preprocess import InputSpec
 from .schema import INPUT_NAME, Schema
 from .session import SessionOptions
-from .trt_lanes import TrtLanes
+from .trt_lanes import TrtLanes, uses_graphs
 from .trt_layers import count_precisions
 from .trt_module import PACKAGES, import_tensorrt, new_log
 
@@ -54,6 +54,7 @@ class TrtSession:
     Raises:
         EngineUnavailableError: TensorRT or cuda-python is not installed, or there is no GPU.
         EngineError: the file is no engine for this TensorRT and GPU, or not one for this schema.
+        ConfigError: HEADLIGHT_CUDA_GRAPHS is set to something else than ``on`` and ``off``.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class TrtSession:
             "threads": "1",
             "batch": f"{self._smallest} to {self._largest}",
         }
-        self._own_graphs = hasattr(trt, "CudaGraphStrategy")
+        self._own_graphs = hasattr(trt, "CudaGraphStrategy") and uses_graphs()
         self._fallback = [
             _other_precision(precision, passport, layers),
             passport.get(FALLBACK, ""),
@@ -180,7 +181,7 @@ def _sizes_to_record(
 
     Every graph needs a context of its own, and TensorRT 8 gives a profile to one context only.
     """
-    if hasattr(trt, "CudaGraphStrategy"):
+    if hasattr(trt, "CudaGraphStrategy") or not uses_graphs():
         return ()
     if hasattr(engine, "num_bindings") and smallest != largest:
         return ()

@@ -8,20 +8,23 @@ and context it was recorded with, so each has a context of its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from .arrays import Images
 from .cuda import Cuda, PinnedArray
-from .errors import EngineError
+from .errors import ConfigError, EngineError
 from .graph_contract import Scores
 from .preprocess import InputSpec
 from .schema import INPUT_NAME, Head
 
-__all__ = ["TrtLanes"]
+__all__ = ["TrtLanes", "uses_graphs"]
+
+GRAPHS_VARIABLE: Final = "HEADLIGHT_CUDA_GRAPHS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +184,23 @@ class TrtLanes:
         return context
 
 
+def uses_graphs() -> bool:
+    """Whether CUDA graphs may be recorded: unless the environment says HEADLIGHT_CUDA_GRAPHS=off.
+
+    Not an option of readers: nobody wants to be slower but to measure what graphs bring.
+
+    Raises:
+        ConfigError: it says something else.
+    """
+    asked = os.environ.get(GRAPHS_VARIABLE, "on")
+    if asked not in ("on", "off"):
+        raise ConfigError(f"{GRAPHS_VARIABLE} must be on or off, got {asked!r}")
+    return asked == "on"
+
+
 def _own_graphs(trt: Any, engine: Any) -> Mapping[str, Any]:
     """Let TensorRT-RTX record graphs itself: it swaps kernels for better ones while it runs."""
-    if not hasattr(trt, "CudaGraphStrategy"):
+    if not hasattr(trt, "CudaGraphStrategy") or not uses_graphs():
         return {}
     config = engine.create_runtime_config()
     config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE

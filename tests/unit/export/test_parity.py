@@ -98,13 +98,24 @@ def test_a_flip_in_every_kind_of_head_counts() -> None:
 
 
 def test_one_flip_is_allowed_in_a_set_too_small_for_a_fraction() -> None:
-    parity = compared(*flipped(20, 1))
+    parity = compared(*flipped(50, 1))
     loose = GateConfig(max_flips=0.001, max_score_difference=1.0)
     parity.require(loose, "fp32")
+    assert "one alone is 2.0%" in parity.caution(0.001)
+    assert "1,000 or more" in parity.caution(0.001)
     with pytest.raises(ParityError):
         parity.require(GateConfig(max_flips=0.0, max_score_difference=1.0), "fp32")
     with pytest.raises(ParityError):
-        compared(*flipped(20, 2)).require(loose, "fp32")
+        compared(*flipped(50, 2)).require(loose, "fp32")
+
+
+def test_a_set_that_says_nothing_has_no_flip_to_give() -> None:
+    with pytest.raises(ParityError):
+        compared(*flipped(49, 1)).require(GateConfig(max_score_difference=1.0), "int8")
+    compared(*flipped(49, 0)).require(GateConfig(), "int8")
+    assert "100 or more" in compared(*flipped(49, 0)).caution(0.01)
+    assert compared(*flipped(50, 0)).caution(0.01) == ""
+    assert compared(*flipped(200, 2)).caution(0.01) == ""
 
 
 def test_probabilities_are_limited_though_answers_stay() -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 import runtime.session_trt
 from runtime.arrays import Images, Logits
-from runtime.errors import EngineError, EngineUnavailableError
+from runtime.errors import ConfigError, EngineError, EngineUnavailableError
 from runtime.schema import Schema
 from runtime.session import SessionOptions, host_facts
 from runtime.session_trt import TrtSession
@@ -102,6 +103,19 @@ def test_graphs_are_recorded_where_the_version_can(open_it: Open, version: str) 
     expected = {"8.6.1": "off", "rtx-1.7.1": "by the engine"}
     assert told == expected.get(version, "for a batch of 1 and 16")
     assert ("cudaStreamBeginCapture" in cuda.CALLS) == told.startswith("for")
+
+
+@every_version
+def test_graphs_can_be_switched_off_to_measure_them(
+    open_it: Open, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADLIGHT_CUDA_GRAPHS", "off")
+    with closing(open_it()) as session:
+        assert session.description["cuda_graphs"] == "off"
+    assert "cudaStreamBeginCapture" not in cuda.CALLS
+    monkeypatch.setenv("HEADLIGHT_CUDA_GRAPHS", "no")
+    with pytest.raises(ConfigError, match="HEADLIGHT_CUDA_GRAPHS must be on or off, got 'no'"):
+        open_it()
 
 
 @pytest.mark.parametrize("version", ["8.6.1"], indirect=True)
