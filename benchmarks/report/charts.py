@@ -95,7 +95,7 @@ def draw_pareto(points: Sequence[Point], *, latency: str, accuracy: str) -> str:
             [found.value],
             yerr=[[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]],
             color=_colour(place),
-            marker=_MARKERS[place % len(_MARKERS)],
+            marker=_marker(place),
             markersize=5 + 2 * np.sqrt(point.engine_mb or 0.0),
             capsize=2,
             elinewidth=0.8,
@@ -136,7 +136,7 @@ def draw_heads(heads: Mapping[str, Mapping[str, Interval]]) -> str:
             rows,
             xerr=spans,
             color=_colour(place),
-            marker=_MARKERS[place % len(_MARKERS)],
+            marker=_marker(place),
             markersize=4,
             elinewidth=0.8,
             linestyle="none",
@@ -210,6 +210,11 @@ def _title(axes: Axes, text: str) -> None:
 
 def _colour(place: int) -> str:
     return f"#0001{16 + place % SERIES:02x}"
+
+
+def _marker(place: int) -> str:
+    """Return a marker that no other model of the same colour has, as far as there are markers."""
+    return _MARKERS[(place + place // SERIES) % len(_MARKERS)]
 
 
 def _tall(named: int) -> tuple[float, float]:

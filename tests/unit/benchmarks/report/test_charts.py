@@ -15,6 +15,8 @@ from benchmarks.report.charts import (
     Interval,
     Point,
     _coarser,
+    _colour,
+    _marker,
     draw_heads,
     draw_histograms,
     draw_pareto,
@@ -62,6 +64,10 @@ def test_every_drawing_is_one_well_formed_element_without_rules_of_its_own() -> 
         assert set(targets) <= own
         assert not ids & own
         ids |= own
+
+
+def test_no_two_of_many_models_look_alike() -> None:
+    assert len({(_colour(place), _marker(place)) for place in range(40)}) == 40
 
 
 def test_colours_are_the_pages_and_there_are_as_many() -> None:
