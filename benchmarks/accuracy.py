@@ -177,12 +177,12 @@ def _report(
     limits: Sequence[Limit],
 ) -> Report:
     columns, verdicts, entries = {}, {}, {}
-    first = evaluated[0]
+    first, judged_on = evaluated[0], data.short_digest  # hashed anew whenever it is asked for
     for entry in evaluated:
         name, found, manifest = entry.name, entry.found, manifests[entry.name]
         against = difference(first.found, found) if entry is not first else None
         column = {"engine": manifest.engine, "precision": manifest.precision, **found.rows()}
-        fitted_here = data.short_digest in (found.operating.fitted_on or "")
+        fitted_here = judged_on in (found.operating.fitted_on or "")
         if fitted_here:
             column["thresholds"] = "fitted on these very crops"
             say(f"note: the thresholds of {name} were fitted on these very crops")
