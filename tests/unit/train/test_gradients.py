@@ -1,0 +1,151 @@
+"""Gradients of convolutions in bfloat16 against torch's own in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from train.gradients import FastGradients, _Depthwise, _OnSmallMap
+
+Grads = tuple[Tensor, Tensor, Tensor]
+
+
+def depthwise(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], channels: int = 6
+) -> nn.Conv2d:
+    return nn.Conv2d(channels, channels, kernel, stride, padding, groups=channels)
+
+
+def gradients(conv: nn.Conv2d, image: Tensor, *, fast: bool) -> Grads:
+    """Return the output's, the picture's and the weights' values of one training step."""
+    image = image.detach().requires_grad_()
+    conv.zero_grad()
+    if fast:
+        with FastGradients(), torch.autocast("cpu", torch.bfloat16):
+            found = conv(image)
+    else:
+        found = conv(image)
+    weights = torch.linspace(-1, 1, found.numel()).reshape(found.shape).sin()
+    (found.float() * weights).sum().backward()
+    assert conv.bias is not None
+    assert conv.bias.grad is not None
+    assert conv.weight.grad is not None
+    assert image.grad is not None
+    return found.float().detach(), image.grad, conv.weight.grad
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [
+        ((3, 3), (2, 2), (1, 1), (12, 36)),
+        ((3, 3), (2, 2), (1, 1), (11, 7)),  # the last row and column of places are cut off
+        ((5, 5), (1, 1), (2, 2), (6, 18)),
+        ((5, 5), (2, 2), (2, 2), (9, 10)),
+        ((3, 7), (2, 1), (1, 3), (8, 16)),
+        ((9, 9), (1, 1), (4, 4), (9, 9)),
+        ((7, 7), (3, 2), (0, 5), (17, 12)),
+    ],
+)
+def test_gradients_are_those_of_float32(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    size: tuple[int, int],
+) -> None:
+    torch.manual_seed(3)
+    conv = depthwise(kernel, stride, padding)
+    image = torch.randn(4, 6, *size).to(memory_format=torch.channels_last)
+    exact = gradients(conv, image, fast=False)
+    for own, told in zip(gradients(conv, image, fast=True), exact, strict=True):
+        assert own.shape == told.shape
+        # bfloat16 keeps 8 bits: 0.4 % a value, less over many.
+        assert float((own - told).norm() / told.norm()) < 6e-3
+
+
+@pytest.mark.parametrize(
+    ("conv", "size"),
+    [
+        (nn.Conv2d(64, 64, 3, padding=1), (2, 6)),
+        (
+            nn.Conv2d(80, 128, 3, stride=2, padding=1),
+            (5, 8),
+        ),  # the last row is seen, not the column
+        (nn.Conv2d(96, 64, (3, 1), stride=(2, 1), padding=(0, 0)), (5, 7)),
+        (nn.Conv2d(48, 72, (2, 5), padding=(1, 2)), (1, 5)),
+    ],
+)
+def test_small_maps(conv: nn.Conv2d, size: tuple[int, int]) -> None:
+    torch.manual_seed(3)
+    image = torch.randn(4, conv.in_channels, *size)
+    exact = gradients(conv, image, fast=False)
+    for layout in (torch.channels_last, torch.contiguous_format):
+        found = gradients(conv, image.contiguous(memory_format=layout), fast=True)
+        for own, told in zip(found, exact, strict=True):
+            assert own.shape == told.shape
+            assert float((own - told).norm() / told.norm()) < 6e-3
+
+
+@pytest.mark.parametrize(
+    ("conv", "taken"),
+    [
+        (depthwise((3, 3), (2, 2), (1, 1)), _Depthwise),
+        (depthwise((5, 5), (1, 1), (2, 2)), _Depthwise),
+        (depthwise((3, 3), (1, 1), (1, 1)), None),  # fast by itself
+        (depthwise((4, 4), (2, 2), (1, 1)), None),  # not made of 3x3
+        (depthwise((5, 1), (1, 1), (2, 0)), None),
+        (nn.Conv2d(6, 12, 5, groups=6), None),
+        (nn.Conv2d(6, 6, 5, groups=3), None),
+        (nn.Conv2d(6, 6, 5, dilation=2, groups=6), None),
+        (nn.Conv2d(6, 6, 5, padding="same", groups=6), None),
+        (nn.Conv2d(1, 1, 5), None),
+        (nn.Conv2d(64, 64, 3, stride=3), _OnSmallMap),  # 16 places
+        (nn.Conv2d(64, 63, 3, stride=3), None),
+        (nn.Conv2d(64, 64, 3, stride=3, dilation=2), None),
+        (nn.Conv2d(64, 64, 1, stride=3), None),  # is a product already
+        (nn.Conv2d(128, 128, 3, stride=3, groups=2), None),
+    ],
+)
+def test_only_slow_ones_are_taken(
+    conv: nn.Conv2d, taken: type[torch.autograd.Function] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    for kind in (_Depthwise, _OnSmallMap):
+        monkeypatch.setattr(kind, "apply", partial(_noted, calls, kind, kind.apply))
+    image = torch.randn(2, conv.in_channels, 12, 12)
+    with FastGradients(), torch.autocast("cpu", torch.bfloat16):
+        found = conv(image)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(found, conv(image))
+    assert calls == ([] if taken is None else [taken])
+
+
+def _noted(
+    calls: list[object], kind: object, apply: Callable[..., Tensor], *args: object
+) -> Tensor:
+    calls.append(kind)
+    return apply(*args)
+
+
+def test_float32_and_evaluation_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in (_Depthwise, _OnSmallMap):
+        monkeypatch.setattr(kind, "apply", None)  # any call would fail
+    for conv in (depthwise((5, 5), (2, 2), (2, 2)), nn.Conv2d(64, 64, 3)):
+        image = torch.randn(2, conv.in_channels, 6, 6)
+        with FastGradients():
+            conv(image).sum().backward()
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                conv(image)
+
+
+@pytest.mark.parametrize("conv", [depthwise((5, 5), (2, 2), (2, 2)), nn.Conv2d(64, 64, 3)])
+def test_frozen_weights_get_no_gradient(conv: nn.Conv2d) -> None:
+    image = torch.randn(2, conv.in_channels, 6, 6, requires_grad=True)
+    conv.requires_grad_(False)
+    with FastGradients(), torch.autocast("cpu", torch.bfloat16):
+        conv(image).sum().backward()
+    assert conv.weight.grad is None
+    assert image.grad is not None
