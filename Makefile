@@ -14,7 +14,7 @@ DEBIAN := gstreamer1.0-rtsp gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-p
 # The TFLite converter and TensorRT-RTX have no wheels for other machines.
 EVERYTHING := $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m))
 
-.PHONY: help setup demo bench-kit debian test reliability check real clean
+.PHONY: help setup fonts demo bench-kit debian test reliability check real clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -22,8 +22,14 @@ setup: $(READY) ## make the virtual environment
 # Here a missing engine is a failure, not a skip.
 test: export HEADLIGHT_INSTALLED := onnxruntime openvino $(if $(EVERYTHING),tensorrt_rtx litert_torch) \
     $(HEADLIGHT_DEBIAN)
-test: $(READY) ## all tests
+test: fonts ## all tests
 	$(RUN) pytest -n $(JOBS) --dist loadfile
+
+# Rendered Chinese plates need a font with these characters; without one the renderer says so.
+fonts: $(READY) ## install a font with Chinese characters where there is none, as root
+	@$(BIN)/python -c 'from train.synth.fonts import find_fonts; find_fonts(needs_cjk=True)' \
+	    2>/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends fonts-noto-cjk || true; fi
 
 debian: ## install what the gateway is tested against, as root
 	apt-get install -y -qq --no-install-recommends $(DEBIAN)
@@ -65,11 +71,11 @@ demo: $(if $(EVERYTHING),$(DEMO)/tflite/artifact.json $(DEMO)/rtx-kit/kit.json)
 	$(RUN) runtime.show $(DEMO)/openvino --image $(DEMO)/test/images/000/00000[0-9].jpg
 	@echo "artifacts: $(DEMO)/openvino $(if $(EVERYTHING),$(DEMO)/tflite; for a device: $(DEMO)/rtx-kit)"
 
-$(DEMO)/train/labels.tsv: | $(READY)
+$(DEMO)/train/labels.tsv: | fonts
 	$(RUN) train.synth cn-plate -n 12000 --seed 1 -o $(DEMO)/train
-$(DEMO)/val/labels.tsv: | $(READY)
+$(DEMO)/val/labels.tsv: | fonts
 	$(RUN) train.synth cn-plate -n 600 --seed 2 -o $(DEMO)/val
-$(DEMO)/test/labels.tsv: | $(READY)
+$(DEMO)/test/labels.tsv: | fonts
 	$(RUN) train.synth cn-plate -n 600 --seed 3 -o $(DEMO)/test
 $(DEMO)/base/checkpoint.json: | $(DEMO)/train/labels.tsv $(DEMO)/val/labels.tsv
 	$(RUN) train.fit tiny --data $(DEMO)/train --validation $(DEMO)/val --output $(DEMO)/base
@@ -115,7 +121,7 @@ real: $(REAL)/scoreboard/scoreboard.md ## the whole chain on real plates (DATA=f
 	cp $(REAL)/scoreboard/scoreboard.md $(REAL)/scoreboard/scoreboard.json $(RESULTS)/
 	cat $(RESULTS)/scoreboard.md
 
-$(REAL)/synth/labels.tsv: | $(READY)
+$(REAL)/synth/labels.tsv: | fonts
 	$(RUN) train.synth cn-plate -n 40000 --seed 11 -o $(REAL)/synth
 FIT := --data $(REAL)/synth $(TRAIN) --repeats 1 15 20 --validation $(VALID)
 $(REAL)/base/checkpoint.json: | $(REAL)/synth/labels.tsv
