@@ -58,6 +58,7 @@ __all__ = [
     "read_image",
     "read_labelled",
     "scan_rows",
+    "shorten_digest",
     "split_labels",
 ]
 
@@ -66,6 +67,11 @@ _REPORTED_ROWS: Final = 100
 
 Show: TypeAlias = Callable[[int, Image], None]
 """Called, from threads and in no certain order, with the row and its picture."""
+
+
+def shorten_digest(digest: str) -> str:
+    """Return as much of a digest as is written down where somebody reads it."""
+    return digest[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +108,8 @@ class LabelledCrops:
 
     @property
     def short_digest(self) -> str:
-        """As much of the digest as is written down where somebody reads it."""
-        return self.digest[:12]
+        """The digest as ``shorten_digest`` writes it; all samples are hashed for it."""
+        return shorten_digest(self.digest)
 
     def take(self, index: npt.NDArray[np.integer]) -> LabelledCrops:
         """Return the samples at ``index``."""

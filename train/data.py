@@ -19,7 +19,7 @@ from torch import Tensor
 from benchmarks.command import say
 from benchmarks.crops.pictures import Pictures
 from benchmarks.crops.texts import Texts
-from benchmarks.labelled import LabelledCrops, Targets
+from benchmarks.labelled import LabelledCrops, Targets, shorten_digest
 from runtime.arrays import Images
 from runtime.errors import ConfigError, DataError
 from runtime.preprocess import InputSpec
@@ -81,8 +81,8 @@ class CropSet:
     order: npt.NDArray[np.int64]
     """Sample indices of one epoch; a sample stands in it as often as its source is repeated."""
     origin: str
-    """What to write down as the data that something was fitted on: how many crops, and the digest
-    of each source, by which ``benchmarks.accuracy`` knows it again."""
+    """What to write down as the data that something was fitted on: the sources' names, how many
+    crops, and the digest of each source, by which ``benchmarks.accuracy`` knows it again."""
     digest: str
     """SHA-256 over the sources' pictures, their names, labels and repeats."""
 
@@ -161,15 +161,16 @@ def load_crops(
     texts = Texts()
     for part in parts:
         texts.extend(part.texts)
+    names = ", ".join(map(str, [*sources, *unlabelled]))
+    digests = [part.digest for part in parts]
     return CropSet(
         store=store,
         targets=Targets.joined([part.targets for part in parts]),
         texts=texts,
         paths=store.pictures,
         order=np.concatenate(order),
-        origin=f"{sum(map(len, parts))} crops, sha256 "
-        + ", ".join(part.short_digest for part in parts),
-        digest=_digest(parts, repeats),
+        origin=f"{names}: {len(texts)} crops, sha256 " + ", ".join(map(shorten_digest, digests)),
+        digest=_digest(digests, repeats),
     )
 
 
@@ -209,8 +210,8 @@ def _tell(part: LabelledCrops) -> None:
         say(f"{part.source}: left out {count} bad rows; the first: {first}")
 
 
-def _digest(parts: Sequence[LabelledCrops], repeats: Sequence[int]) -> str:
-    text = "\n".join(f"{part.digest} x{count}" for part, count in zip(parts, repeats, strict=True))
+def _digest(digests: Sequence[str], repeats: Sequence[int]) -> str:
+    text = "\n".join(f"{digest} x{count}" for digest, count in zip(digests, repeats, strict=True))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

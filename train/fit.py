@@ -205,7 +205,7 @@ def _write(
             task.schema,
             result.evaluation.logits,
             task.validation.targets,
-            fitted_on=_origin(config, task.validation),
+            fitted_on=task.validation.origin,
         ),
         metrics={
             "exact": result.evaluation.exact,
@@ -237,11 +237,6 @@ def _start(config: FitConfig, schema: Schema, spec: InputSpec) -> Checkpoint | N
             f"{spec.height}x{spec.width}; pass --imgsz {made.height} {made.width}"
         )
     return checkpoint
-
-
-def _origin(config: FitConfig, validation: CropSet) -> str:
-    names = ", ".join(map(str, config.validation))
-    return f"{names}: {validation.origin}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -172,12 +172,11 @@ def _tune(bench: _Bench) -> Tuned:
 def _refit(bench: _Bench, network: Network) -> OperatingPoint:
     """Fit temperatures and thresholds of a network that was trained on."""
     crops = bench.crops
-    names = ", ".join(map(str, bench.config.validation))
     return fit_operating_point(
         bench.source.schema,
         score(network, crops),
         crops.targets,
-        fitted_on=f"{names}: {crops.origin}",
+        fitted_on=crops.origin,
     )
 
 

@@ -325,8 +325,6 @@ def _write(
         "validation": bench.validation.digest,
         **teacher_digests(bench.teachers),
     }
-    names = ", ".join(map(str, config.validation))
-    origin = f"{names}: {bench.validation.origin}"
     pictures = {"scales.png": draw_scales(metrics["slim"]["scales"], metrics["slim"]["widths"])}
     if metrics["history"]:
         pictures["curves.png"] = draw_curves(metrics["history"])
@@ -338,7 +336,10 @@ def _write(
         config=source.network,
         slimmed=True,
         operating=fit_operating_point(
-            source.schema, evaluation.logits, bench.validation.targets, fitted_on=origin
+            source.schema,
+            evaluation.logits,
+            bench.validation.targets,
+            fitted_on=bench.validation.origin,
         ),
         metrics=metrics,
         lineage={

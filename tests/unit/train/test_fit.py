@@ -64,8 +64,8 @@ def test_a_training_learns_and_writes_a_whole_checkpoint(
     crops = load_crops([lamps / "val"], checkpoint.schema, SPEC)
     assert lineage["inputs"]["validation"] == crops.digest
     own = read_labelled(lamps / "val", checkpoint.schema).short_digest
-    assert crops.origin == f"96 crops, sha256 {own}"
-    assert (checkpoint.operating.fitted_on or "").endswith(crops.origin)
+    assert crops.origin == f"{lamps / 'val'}: 96 crops, sha256 {own}"
+    assert checkpoint.operating.fitted_on == crops.origin
     # The figures are those of the weights in the folder.
     logits = score(checkpoint.build(), crops)
     metrics = evaluate(SCHEMA, decode(SCHEMA, logits, checkpoint.operating), crops.targets)
