@@ -28,7 +28,7 @@ from benchmarks.scoring import open_engine
 from runtime.arrays import Images, Logits
 from runtime.decode import decode
 from runtime.errors import ConfigError, HeadlightError
-from runtime.manifest import GOLDEN_FILE, KIT_FILE, MANIFEST_FILE, Manifest
+from runtime.manifest import GOLDEN_FILE, Manifest
 from runtime.session import Session
 from runtime.staging import check_free, new_folder
 from train.checkpoint import Checkpoint, load_checkpoint
@@ -232,7 +232,7 @@ def _export(
     config: MatrixConfig, checkpoint: Checkpoint, cell: Cell, exporter: Exporter, folder: Path
 ) -> None:
     """Make an artifact or a build kit unless it is there; note what stood in the way."""
-    if (folder / MANIFEST_FILE).is_file() and _is_of(Manifest.load(folder), checkpoint, config):
+    if _is_of(lambda: _whole(folder), checkpoint, config):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     wanted: Any = "auto" if cell.precision == "int8" else cell.precision
@@ -256,8 +256,18 @@ def _export(
         cell.problem = str(error).splitlines()[0]
 
 
-def _is_of(made: Manifest, checkpoint: Checkpoint, config: MatrixConfig) -> bool:
-    """Whether this checkpoint and these lists are what an artifact was made from."""
+def _whole(folder: Path) -> Manifest:
+    manifest = Manifest.load(folder)
+    manifest.check_files(folder)
+    return manifest
+
+
+def _is_of(load: Callable[[], Manifest], checkpoint: Checkpoint, config: MatrixConfig) -> bool:
+    """Whether there is one of this checkpoint and these lists; what does not load is none."""
+    try:
+        made = load()
+    except HeadlightError:
+        return False
     before = {name: step for name, step in made.lineage.items() if name != "export"}
     export = made.lineage["export"]
     return (
@@ -269,8 +279,7 @@ def _is_of(made: Manifest, checkpoint: Checkpoint, config: MatrixConfig) -> bool
 
 def _build_only(asked: TrtConfig, checkpoint: Checkpoint, config: MatrixConfig) -> int:
     """Make a build kit unless it is there; return the bytes of the engine that it could build."""
-    there = (asked.output / KIT_FILE).is_file()
-    if not (there and _is_of(load_kit(asked.output).draft, checkpoint, config)):
+    if not _is_of(lambda: load_kit(asked.output).draft, checkpoint, config):
         export_kit(asked)
     proof = asked.output / PROOF_ENGINE
     return proof.stat().st_size if proof.is_file() else 0

@@ -85,9 +85,15 @@ def test_artifacts_that_are_there_are_not_made_again(
     words = arguments(lamps_checkpoint, lamps, tmp_path / "matrix", "onnx")
     assert main(words) == 0
     (artifact,) = (tmp_path / "matrix.artifacts").glob("*onnx-fp32")
-    before = (artifact / "artifact.json").stat().st_mtime_ns
+    made = (artifact / "artifact.json").stat().st_mtime_ns
     assert main([*words, "--overwrite"]) == 0
-    assert (artifact / "artifact.json").stat().st_mtime_ns == before
+    assert (artifact / "artifact.json").stat().st_mtime_ns == made
+    # One that was damaged since is made anew, as is one of another version.
+    (artifact / "labels.txt").write_text("other labels", encoding="utf-8")
+    assert main([*words, "--overwrite"]) == 0
+    assert not (artifact / "labels.txt").exists()
+    before = (artifact / "artifact.json").stat().st_mtime_ns
+    assert before != made
     # Trained anew under the same name: its engine is another one.
     anew = tmp_path / lamps_checkpoint.name
     shutil.copytree(lamps_checkpoint, anew)
@@ -122,6 +128,13 @@ def test_tensorrt_without_a_gpu_is_built_and_not_run(
         assert (cell["samples"], cell["p50_ms"]) == (0, None)
         builds = name.startswith("rtx") and RTX
         assert (cell["engine_bytes"] > 0) == builds
+    # A kit of an older version is made anew.
+    (kit,) = (tmp_path / "matrix.artifacts").glob("*trt-fp16/kit.json")
+    old = kit.read_text(encoding="utf-8").replace('"kit_version": 2', '"kit_version": 1')
+    kit.write_text(old, encoding="utf-8")
+    assert main([*words, "--overwrite"]) == 0
+    assert kit.read_text(encoding="utf-8") != old
+    assert read(tmp_path / "matrix")["trt fp16"]["problem"] is None
     table = (tmp_path / "matrix" / "matrix.md").read_text(encoding="utf-8")
     assert "a build kit: no GPU in this test" in table
     assert ("built, not run: no GPU in this test" in table) == RTX
