@@ -1,13 +1,16 @@
 """Accuracy over what was removed: ``python -m compress.peers.curves STUDY --output DIR``.
 
 STUDY is the folder of a ``train.study`` whose variants slim one network in several ways, by
-``compress.slim`` and ``compress.peers``, by several amounts, for several seeds.
+``compress.slim`` and ``compress.peers``, by several amounts, for several seeds. Where the study
+trained the network itself on as well (``train.fit --init``), the slimmed ones are compared with
+that one: what training brings in the meantime is no merit of slimming.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,7 +29,7 @@ from train.checkpoint import Checkpoint, load_checkpoint
 __all__ = ["CurvesConfig", "Slimmed", "main", "table"]
 
 OURS: Final = "headlight"
-_METRIC: Final = "accuracy.exact"
+_HEAD: Final = re.compile(r"accuracy\.head\.[^.]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,9 +61,26 @@ class Slimmed:
     pruned: float
     """Exact on validation right after the removal, before any training."""
     points: Mapping[str, float]
-    """Test list to exact minus that of the network before, of the same seed."""
+    """Test list to exact minus that of the reference of the same seed: of the network before,
+    trained on where the study did so."""
+    head_points: Mapping[str, float]
+    """Test list to the mean accuracy of all heads, minus that of the reference."""
     torch_speedup: float
     """Latency before over after in torch, batch 1, measured while the study ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reached:
+    """What a network reached on a list."""
+
+    exact: float
+    heads: float
+    """Mean accuracy of all heads."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, float]) -> _Reached:
+        heads = [value for name, value in values.items() if _HEAD.fullmatch(name)]
+        return cls(values["accuracy.exact"], _mean(heads))
 
 
 def read_study(folder: Path) -> list[Slimmed]:
@@ -80,14 +100,20 @@ def read_study(folder: Path) -> list[Slimmed]:
         (run["variant"], run["seed"]): load_checkpoint(folder / f"{run['variant']}-s{run['seed']}")
         for run in runs
     }
-    exact = {
+    reached = {
         networks[run["variant"], run["seed"]].digest: {
-            name: values[_METRIC] for name, values in run["lists"].items()
+            name: _Reached.of(values) for name, values in run["lists"].items()
         }
         for run in runs
     }
+    # The network before goes under its own digest, or what it became with nothing removed.
+    references = dict(reached)
+    for checkpoint in networks.values():
+        start = _last_step(checkpoint).get("inputs", {}).get("init")
+        if start in reached:
+            references[start] = reached[checkpoint.digest]
     found = [
-        _slimmed(checkpoint, seed, exact)
+        _slimmed(checkpoint, seed, reached[checkpoint.digest], references)
         for (_, seed), checkpoint in networks.items()
         if "slim" in checkpoint.metrics
     ]
@@ -96,20 +122,29 @@ def read_study(folder: Path) -> list[Slimmed]:
     return found
 
 
+def _last_step(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    step: Mapping[str, Any] = list(checkpoint.lineage.values())[-1]
+    return step
+
+
 def _slimmed(
-    checkpoint: Checkpoint, seed: int, exact: Mapping[str, Mapping[str, float]]
+    checkpoint: Checkpoint,
+    seed: int,
+    reached: Mapping[str, _Reached],
+    references: Mapping[str, Mapping[str, _Reached]],
 ) -> Slimmed:
-    step = list(checkpoint.lineage.values())[-1]
+    step = _last_step(checkpoint)
     config, found = step["config"], checkpoint.metrics["slim"]
     before, after = found["before"], found["after"]
     source = step["inputs"]["checkpoint"]
-    if source not in exact:
+    if source not in references:
         raise DataError(f"{checkpoint.folder} was slimmed from a network that the study has not")
     method = config.get("pruner", OURS)
     if config["score"] != "auto" and method == OURS:
         method += f" by {config['score']}"
     if config["sparse_steps"] and config["sparsity"]:
         method += " + L1"
+    whole = references[source]
     return Slimmed(
         method=method,
         share=config["target_macs"] or config["target"],
@@ -117,9 +152,8 @@ def _slimmed(
         macs_gone=1 - after["macs"] / before["macs"],
         parameters_gone=1 - after["parameters"] / before["parameters"],
         pruned=found["exact_before_tuning"],
-        points={
-            name: value - exact[source][name] for name, value in exact[checkpoint.digest].items()
-        },
+        points={name: each.exact - whole[name].exact for name, each in reached.items()},
+        head_points={name: each.heads - whole[name].heads for name, each in reached.items()},
         torch_speedup=found["latency"]["speedups"]["after"]["value"],
     )
 
@@ -143,7 +177,9 @@ def table(found: Sequence[Slimmed]) -> Rows:
             }
             for name in group[0].points:
                 change = [100 * each.points[name] for each in group]
-                row[f"{name}, points"] = _spread(change, "+.2f")
+                row[f"{name}, exact, points"] = _spread(change, "+.2f")
+                change = [100 * each.head_points[name] for each in group]
+                row[f"{name}, heads, points"] = _spread(change, "+.2f")
             rows.append(row)
     return rows
 
@@ -213,8 +249,9 @@ def _work(config: CurvesConfig) -> int:
     }
     text = (
         f"# {study['title']}\n\n{markdown_table(rows)}\n"
-        "Means over the seeds ± standard deviation; points: exact on the test list minus that of "
-        "the network before.\n\n![curves](curves.png)\n"
+        "Means over the seeds ± standard deviation; points: exact, and the mean accuracy of all "
+        "heads, on the test list minus that of the network before, trained on as long where the "
+        "study did so.\n\n![curves](curves.png)\n"
     )
     with new_folder(config.output, overwrite=config.overwrite) as folder:
         (folder / "curves.png").write_bytes(draw(found))
