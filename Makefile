@@ -110,6 +110,10 @@ bench-kit: $(KIT_ARTIFACTS:=/artifact.json) ## pack artifacts and crops for a de
 # ---- real: the whole chain on real plates, hours on two cores ---------------------------------
 DATA ?= ../shared/data/plates-cn
 REAL ?= runs/real
+# Another number is another chain, of networks that no other chain has: make real SEED=1 REAL=runs/real1
+SEED ?= 0
+BASE_SEED := $(shell expr 2 '*' $(SEED))
+SECOND_SEED := $(shell expr 2 '*' $(SEED) + 1)
 RESULTS ?= benchmarks/results/plates-cn
 TRAIN := $(DATA)/jiangsu/train.tsv $(DATA)/ccpd/train.tsv
 VALID := $(DATA)/jiangsu/val.tsv $(DATA)/ccpd/val.tsv
@@ -125,20 +129,20 @@ $(REAL)/synth/labels.tsv: | fonts
 	$(RUN) train.synth cn-plate -n 40000 --seed 11 -o $(REAL)/synth
 FIT := --data $(REAL)/synth $(TRAIN) --repeats 1 15 20 --validation $(VALID)
 $(REAL)/base/checkpoint.json: | $(REAL)/synth/labels.tsv
-	$(RUN) train.fit cn-plate $(FIT) --output $(REAL)/base
+	$(RUN) train.fit cn-plate $(FIT) --loop.seed $(BASE_SEED) --output $(REAL)/base
 # A second training of the same network: two teachers know more than one.
 $(REAL)/second/checkpoint.json: | $(REAL)/synth/labels.tsv
-	$(RUN) train.fit cn-plate $(FIT) --loop.seed 1 --output $(REAL)/second
+	$(RUN) train.fit cn-plate $(FIT) --loop.seed $(SECOND_SEED) --output $(REAL)/second
 $(REAL)/slim/checkpoint.json: | $(REAL)/base/checkpoint.json
 	$(RUN) compress.slim $(REAL)/base $(FIT) --target-macs 0.835 --sparse-steps 1500 \
-	    --tune-steps 4500 --teacher $(REAL)/base --output $(REAL)/slim
+	    --tune-steps 4500 --teacher $(REAL)/base --seed $(SEED) --output $(REAL)/slim
 $(REAL)/taught/checkpoint.json: | $(REAL)/slim/checkpoint.json $(REAL)/second/checkpoint.json
 	$(RUN) compress.distill checkpoint $(REAL)/slim --teacher $(REAL)/base $(REAL)/second \
 	    --alpha 0.7 $(FIT) --loop.steps 3000 --loop.optim.lr 1e-3 --loop.ema 0.998 \
-	    --output $(REAL)/taught
+	    --loop.seed $(SEED) --output $(REAL)/taught
 $(REAL)/int8/checkpoint.json: | $(REAL)/taught/checkpoint.json
 	$(RUN) compress.quantize $(REAL)/taught --calibration $(TRAIN) --validation $(VALID) \
-	    --output $(REAL)/int8
+	    --seed $(SEED) --output $(REAL)/int8
 $(REAL)/base-%/artifact.json: | $(REAL)/base/checkpoint.json
 	$(RUN) export.$* $(REAL)/base --validation $(VALID) --output $(@D)
 $(REAL)/taught-%/artifact.json: | $(REAL)/taught/checkpoint.json
