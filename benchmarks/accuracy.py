@@ -21,7 +21,8 @@ from runtime.staging import check_free, new_folder
 
 from .arguments import POSITIONAL, artifact_names
 from .assessment import ACCEPTED_METRICS, Assessment, Difference, assess, check_named, difference
-from .budget import RELATIVE_FAMILIES, Limit, Outcome, Verdict, exit_code, judge, limits_for
+from .budget import RELATIVE_FAMILIES, Limit, Outcome, Verdict, exit_code, judge
+from .budget_file import limits_for
 from .command import run_command, say
 from .environment import device, environment
 from .evaluation.examples import flip_examples

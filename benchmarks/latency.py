@@ -27,7 +27,8 @@ from runtime.manifest import Manifest
 from runtime.staging import check_free
 
 from .arguments import POSITIONAL, artifact_names
-from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge, limits_for, read_load
+from .budget import RELATIVE_FAMILIES, Limit, exit_code, judge
+from .budget_file import limits_for, read_load
 from .command import run_command, say
 from .crops.unlabelled import unlabelled_rows
 from .environment import device, environment

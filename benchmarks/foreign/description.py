@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.budget import read_toml
+from benchmarks.budget_file import read_toml
 from runtime.errors import ConfigError
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema, load_schema

@@ -14,7 +14,7 @@ from typing import Final
 
 import benchmarks
 import runtime
-from benchmarks.budget import read_toml
+from benchmarks.budget_file import read_toml
 from benchmarks.foreign import find_description, read_description
 from benchmarks.scoring import common_schema, load_manifest
 from runtime.errors import ConfigError

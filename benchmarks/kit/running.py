@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.accuracy import AccuracyConfig, measure_accuracy
-from benchmarks.budget import FAMILIES, read_budget
+from benchmarks.budget import FAMILIES
+from benchmarks.budget_file import read_budget
 from benchmarks.command import say
 from benchmarks.environment import device, environment
 from benchmarks.latency import LatencyConfig, measure_latency

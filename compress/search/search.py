@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from benchmarks.budget import Limit, read_budget, read_load
+from benchmarks.budget import Limit
+from benchmarks.budget_file import read_budget, read_load
 from benchmarks.command import say
 from benchmarks.environment import device
 from benchmarks.figures import check_matplotlib

@@ -9,16 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.budget import (
-    LOAD_KEYS,
     Limit,
     Measurement,
     Outcome,
     exit_code,
     judge,
-    limits_for,
-    read_budget,
-    read_load,
 )
+from benchmarks.budget_file import LOAD_KEYS, limits_for, read_budget, read_load
 from benchmarks.intervals import Share
 from benchmarks.metric_kinds import METRICS
 from benchmarks.speed import Loads
@@ -207,7 +204,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_budget_for_a_device(tmp_path: Path) -> None:
+def test_budget_for_a_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(
         tmp_path,
         """
@@ -226,6 +223,26 @@ def test_budget_for_a_device(tmp_path: Path) -> None:
     assert second == Limit(metric="latency.engine_ms", stat="p99", max=2.0, confidence=0.99)
     assert limits_for(path, DEVICE, "benchmarks.latency") == (second,)
     assert limits_for(None, DEVICE, "benchmarks.latency") == ()
+    assert capsys.readouterr().err == ""  # one of the devices is this
+
+
+def test_limits_of_no_device_that_is_this_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(
+        tmp_path,
+        """
+        schema = 1
+        limits = [{ metric = "accuracy.exact", min = 0.9 }]
+        [device.orin]
+        match = { soc = "tegra234", flags = ["i8mm", "i9mm"], cores = 8 }
+        limits = [{ metric = "latency.engine_ms", stat = "p99", max = 2 }]
+        """,
+    )
+    assert len(read_budget(path, DEVICE)) == 1
+    told = capsys.readouterr().err
+    assert "this is none of its devices" in told
+    assert "'orin': no flags ['i9mm'] here; 6 cores, not 8\n" in told
 
 
 SIZE = "metric = 'size.engine_mb'"
