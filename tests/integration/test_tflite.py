@@ -74,12 +74,11 @@ def arguments(checkpoint: Path, lamps: Path, output: Path, *more: str) -> list[s
 # ---- every backbone ----------------------------------------------------------------------------
 
 # A conversion takes 0.1 s an operator. ``OWN`` has one of each part of MobileNet v3 and MixNet; the
-# others are like those here.
+# others are like those here. Float graphs are compared on the way to INT8, too.
 
 
-@pytest.mark.parametrize("backbone", ["mobilenet_v2", "resnet18_v2"])
-def test_a_float_graph_answers_as_the_network(backbone: str, tmp_path: Path) -> None:
-    network = network_of(backbone)
+def test_a_float_graph_answers_as_the_network(tmp_path: Path) -> None:
+    network = network_of("resnet18_v2")
     graph = convert(network, SCHEMA, SPEC, batch=1)
     found = session(tmp_path, graph.inlined()).run(CROPS)
     for name, values in logits(network).items():

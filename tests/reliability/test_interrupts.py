@@ -138,7 +138,7 @@ train = {lists} "--schema", "derive:colour,side", "--imgsz", "{SPEC.height}", "{
 val = "{lamps}/val"
 [variants]
 first = []
-second = []
+second = ["--loop.steps", "2"]
 """,
         encoding="utf-8",
     )
