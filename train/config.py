@@ -34,7 +34,8 @@ class FitConfig:
     """Built-in schema, JSON file, or derived from the labels: derive:labels, derive:colour,garment
     or, with + for a head that takes several labels, derive:colour,tags+."""
     repeats: tuple[int, ...] = ()
-    """How often an epoch shows each of --data; once where not given."""
+    """How often an epoch shows each of --data, and after these, where teachers are followed on
+    them, each of --unlabelled; once where not given."""
     init: Path | None = None
     """Checkpoint to start from instead of random weights; its network is kept as it is."""
     imgsz: tuple[int, int] = (48, 144)

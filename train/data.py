@@ -123,25 +123,30 @@ def load_crops(
         schema: What their labels must fit.
         spec: Size to bring the crops to.
         unlabelled: Lists or folders of pictures without labels (``benchmarks.crops.unlabelled``);
-            all their labels are missing. An epoch shows them once.
-        repeats: How often an epoch shows each source's samples; once where not given.
+            all their labels are missing.
+        repeats: How often an epoch shows each source's samples, the labelled ones' first; once
+            where not given.
         skip_bad: Leave bad rows out, told on stderr, instead of failing.
         cache_mb: Memory for crops, MiB; those beyond it are decoded whenever they are needed.
 
     Raises:
         DataError: no source, or one without samples or with bad rows.
-        ConfigError: repeats and sources differ in number, a repeat is below 1 or the cache below 0.
+        ConfigError: there are neither as many repeats as sources nor as sources and unlabelled ones
+            together, a repeat is below 1 or the cache below 0.
     """
     if not sources and not unlabelled:
         raise DataError("no labelled lists or trees were given")
     repeats = repeats or [1] * len(sources)
-    if len(repeats) != len(sources) or min(repeats, default=1) < 1:
+    every = len(sources) + len(unlabelled)
+    if len(repeats) not in (len(sources), every) or min(repeats, default=1) < 1:
+        more = f", or for these and the {len(unlabelled)} unlabelled ones" if unlabelled else ""
         raise ConfigError(
-            f"expected one repeat >= 1 for each of the {len(sources)} sources, got {list(repeats)}"
+            f"expected one repeat >= 1 for each of the {len(sources)} sources{more}, "
+            f"got {list(repeats)}"
         )
     if cache_mb < 0:
         raise ConfigError(f"--cache-mb must be >= 0, got {cache_mb}")
-    repeats = [*repeats, *[1] * len(unlabelled)]
+    repeats = [*repeats, *[1] * (every - len(repeats))]
     parts, store = read_sources(
         sources,
         schema,

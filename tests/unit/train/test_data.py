@@ -192,6 +192,16 @@ def test_wrong_repeats_are_refused(lamps: Path, repeats: tuple[int, ...]) -> Non
         load_crops([lamps / "val", lamps / "train"], SCHEMA, SPEC, repeats=repeats)
 
 
+def test_unlabelled_crops_may_be_repeated_too(lamps: Path) -> None:
+    sources = {"sources": [lamps / "val"], "unlabelled": [lamps / "train"]}
+    for repeats, shown in {(): (1, 1), (2,): (2, 1), (2, 3): (2, 3)}.items():
+        crops = load_crops(**sources, schema=SCHEMA, spec=SPEC, repeats=repeats)
+        counts = np.bincount(crops.order, minlength=96 + 256)
+        assert (set(counts[:96].tolist()), set(counts[96:].tolist())) == ({shown[0]}, {shown[1]})
+    with pytest.raises(ConfigError, match="1 sources, or for these and the 1 unlabelled ones, got"):
+        load_crops(**sources, schema=SCHEMA, spec=SPEC, repeats=(1, 1, 1))
+
+
 def test_training_and_validation_share_one_cache(lamps: Path) -> None:
     spec = InputSpec(height=64, width=128)  # 24 KiB a crop
     for cache_mb, expected in {0: (0, 0), 3: (128, 0), 8: (256, 85), 64: (256, 96)}.items():
