@@ -24,7 +24,7 @@ from benchmarks.assessment import assess
 from benchmarks.command import run_command, say
 from benchmarks.environment import environment
 from benchmarks.figures import check_matplotlib
-from runtime.errors import ConfigError, HeadlightError
+from runtime.errors import ConfigError, DataError, HeadlightError
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema
 from runtime.staging import write_text
@@ -58,6 +58,9 @@ class StudyConfig:
     """Only these variants; all where not given."""
     jobs: int = 1
     """Trainings at a time; the cores are shared among them."""
+    report_only: bool = False
+    """Train nothing; compare the runs that are there, of a study under way or of several
+    machines."""
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or self.jobs < 1:
@@ -74,6 +77,7 @@ def study(config: StudyConfig) -> Sequence[Outcome]:
 
     Raises:
         ConfigError: the plan cannot be used, or was changed after some of its runs.
+        DataError: only a report was asked for, and there is no run.
         HeadlightError: a run failed; its log is named. The others were finished first.
         KeyboardInterrupt: interrupted; the same call goes on.
     """
@@ -91,8 +95,10 @@ def study(config: StudyConfig) -> Sequence[Outcome]:
     config.output.mkdir(parents=True, exist_ok=True)
     for command in plan.prepare:
         _prepare([fill(word, {"data": config.data, "output": config.output}) for word in command])
-    failed = _train_all(runs, config.jobs)
+    failed = [] if config.report_only else _train_all(runs, config.jobs)
     outcomes = [_judge(run, plan, config.data) for run in runs if _is_there(run.output)]
+    if config.report_only and not outcomes:
+        raise DataError(f"{config.output} holds none of the {len(runs)} runs yet")
     if outcomes:
         write_report(config.output, plan, outcomes, environment())
     if failed:

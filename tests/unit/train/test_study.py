@@ -116,6 +116,8 @@ def test_a_study_trains_once_and_compares(
     out = tmp_path / "study"
     arguments = [str(written(tmp_path)), "--data", str(lamps), "--output", str(out)]
     arguments += ["--seeds", "5", "--variants", "base"]
+    assert main([*arguments, "--report-only"]) == 1
+    assert "holds none of the 1 runs yet" in capsys.readouterr().err
     assert main(arguments) == 0, capsys.readouterr().err
     first = capsys.readouterr()
     assert "base-s5: started" in first.err
@@ -128,6 +130,11 @@ def test_a_study_trains_once_and_compares(
     assert (out / "study.png").read_bytes().startswith(b"\x89PNG")
     assert main(arguments) == 0
     assert "started" not in capsys.readouterr().err
+    (out / "study.json").unlink()
+    every = [*arguments[:-2], "--report-only"]  # of all variants, one is there
+    assert main(every) == 0
+    assert "started" not in capsys.readouterr().err
+    assert json.loads((out / "study.json").read_text(encoding="utf-8"))["runs"] == [run]
     edited = PLAN.replace("base = []", 'base = ["--loop.loss.choice", "focal"]')
     assert main([str(written(tmp_path, edited)), *arguments[1:]]) == 1
     assert "the plan has changed since base-s5" in capsys.readouterr().err
