@@ -40,8 +40,10 @@ def read_budget(path: Path, device: Mapping[str, object]) -> tuple[Limit, ...]:
         devices = top.mapping("device", default={})
         for name, item in devices.items():
             own, differences = _device_limits(name, item, device)
-            limits += [] if differences else own
-            others += [f"{name!r}: {differences}"] if differences else []
+            if differences:
+                others.append(f"{name!r}: {differences}")
+            else:
+                limits += own
         _load(top)
     if not limits:
         raise ConfigError(f"budget {path} has no limit for this device: {dict(device)}")

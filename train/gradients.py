@@ -1,7 +1,7 @@
 """Convolutions whose gradients in bfloat16 take as long as they should.
 
 In bfloat16 on a CPU, oneDNN has fast kernels for most convolutions and their gradients, but not for
-these (ADR 0036):
+these (ADRs 0036, 0037):
 
 - depthwise, the gradient of the picture where the stride is above 1, and that of the weights where
   the kernel is wider than 3: plain loops, 20 to 100 times as long as the convolution. The first
@@ -31,6 +31,7 @@ _CHANNELS_PER_PLACE: Final = 4
 """A map is small where it has at most a place for so many channels: there, and above 64 channels,
 the product of matrices was never slower (64 to 512 channels, 12 to 108 places)."""
 _Pair = tuple[int, int]
+_Gradient = Callable[[Tensor, Tensor, Tensor, _Pair, _Pair], Tensor]
 
 
 class FastGradients(TorchFunctionMode):
@@ -105,8 +106,8 @@ def _is_slow_depthwise(
     return inside and (max(stride) > 1 or max(sides) > _PART)
 
 
-class _OnSmallMap(torch.autograd.Function):
-    """``functional.conv2d`` of (N, C, H, W) with (O, C, h, w)."""
+class _Convolution(torch.autograd.Function):
+    """``functional.conv2d`` of (N, C, H, W) with (O, C / groups, h, w)."""
 
     @staticmethod
     def forward(
@@ -114,28 +115,32 @@ class _OnSmallMap(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(image, weight)
         ctx.stride, ctx.padding = stride, padding
-        return functional.conv2d(image, weight, bias, stride, padding)
+        groups = image.shape[1] // weight.shape[1]
+        return functional.conv2d(image, weight, bias, stride, padding, 1, groups)
+
+
+def _gradients(
+    ctx: Any, grad: Tensor, image_gradient: _Gradient, weight_gradient: _Gradient
+) -> tuple[Tensor | None, ...]:
+    """Return what ``_Convolution.forward``'s arguments need."""
+    of_image, of_weight, of_bias = ctx.needs_input_grad[:3]
+    known = (*ctx.saved_tensors, ctx.stride, ctx.padding)
+    with torch.autocast("cpu", enabled=False):
+        return (
+            image_gradient(grad, *known) if of_image else None,
+            weight_gradient(grad, *known) if of_weight else None,
+            grad.sum((0, 2, 3)) if of_bias else None,
+            None,
+            None,
+        )
+
+
+class _OnSmallMap(_Convolution):
+    """One group, on a map of few places."""
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        image, weight = ctx.saved_tensors
-        of_image, of_weight, of_bias = ctx.needs_input_grad[:3]
-        with torch.autocast("cpu", enabled=False):
-            found: Tensor | None = None
-            if of_image:
-                found = torch.ops.aten.convolution_backward(
-                    *(grad, image, weight, None, ctx.stride, ctx.padding),
-                    *([1, 1], False, [0, 0], 1, [True, False, False]),
-                )[0]
-            return (
-                found,
-                _gradient_by_patches(grad, image, weight, ctx.stride, ctx.padding)
-                if of_weight
-                else None,
-                grad.sum((0, 2, 3)) if of_bias else None,
-                None,
-                None,
-            )
+        return _gradients(ctx, grad, _of_onednn, _gradient_by_patches)
 
 
 def _gradient_by_patches(
@@ -156,30 +161,12 @@ def _gradient_by_patches(
     return product.reshape(out, height, width, channels).permute(0, 3, 1, 2)
 
 
-class _Depthwise(torch.autograd.Function):
-    """``functional.conv2d`` of (N, C, H, W) with (C, 1, h, w), a group for every channel."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, image: Tensor, weight: Tensor, bias: Tensor | None, stride: _Pair, padding: _Pair
-    ) -> Tensor:
-        ctx.save_for_backward(image, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return functional.conv2d(image, weight, bias, stride, padding, 1, len(weight))
+class _Depthwise(_Convolution):
+    """A group for every channel."""
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        image, weight = ctx.saved_tensors
-        of_image, of_weight, of_bias = ctx.needs_input_grad[:3]
-        shape = (image, weight, ctx.stride, ctx.padding)
-        with torch.autocast("cpu", enabled=False):
-            return (
-                _image_gradient(grad, *shape) if of_image else None,
-                _weight_gradient(grad, *shape) if of_weight else None,
-                grad.sum((0, 2, 3)) if of_bias else None,
-                None,
-                None,
-            )
+        return _gradients(ctx, grad, _image_gradient, _weight_gradient)
 
 
 def _image_gradient(
@@ -214,19 +201,27 @@ def _weight_gradient(
             seen = padded
             if padded is not image:
                 seen = _nhwc(padded[:, :, top : top + reach[0], left : left + reach[1]])
-            found[:, :, top : top + _PART, left : left + _PART] = _gradient_of_part(
-                grad, seen, part, stride, padding
+            found[:, :, top : top + _PART, left : left + _PART] = _of_onednn(
+                grad, seen, part, stride, padding, of_weight=True
             )
     return found
 
 
-def _gradient_of_part(
-    grad: Tensor, image: Tensor, part: Tensor, stride: _Pair, padding: _Pair
+def _of_onednn(
+    grad: Tensor,
+    image: Tensor,
+    weight: Tensor,
+    stride: _Pair,
+    padding: _Pair,
+    *,
+    of_weight: bool = False,
 ) -> Tensor:
-    asked = [False, True, False]
+    """Return the gradient of the picture, or that of the weights."""
+    groups = image.shape[1] // weight.shape[1]
     return torch.ops.aten.convolution_backward(  # type: ignore[no-any-return]
-        grad, image, part, None, stride, padding, [1, 1], False, [0, 0], len(part), asked
-    )[1]
+        *(grad, image, weight, None, stride, padding, [1, 1], False, [0, 0], groups),
+        [not of_weight, of_weight, False],
+    )[int(of_weight)]
 
 
 def _nhwc(tensor: Tensor) -> Tensor:
