@@ -22,6 +22,8 @@ setup: $(READY) ## make the virtual environment
 # Here a missing engine is a failure, not a skip.
 test: export HEADLIGHT_INSTALLED := onnxruntime openvino $(if $(EVERYTHING),tensorrt_rtx litert_torch) \
     $(HEADLIGHT_DEBIAN)
+# As many tests as cores: threads of one that wait for each other by spinning make another wait.
+test: export OMP_NUM_THREADS := 1
 test: fonts ## all tests
 	$(RUN) pytest -n $(JOBS) --dist loadfile
 

@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from threading import Event
 
+import torch
 import tyro
 
 from benchmarks.assessment import assess
@@ -158,9 +159,8 @@ def _command_text(run: Run) -> str:
 
 def _train_all(runs: Sequence[Run], jobs: int) -> list[Run]:
     """Run what is missing, ``jobs`` at a time; returns the runs that failed."""
-    # Not os.cpu_count(): taskset and containers give a process fewer cores.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = max(1, (cores or 1) // jobs)
+    # Torch's own number, not os.cpu_count(): taskset, containers and OMP_NUM_THREADS make it less.
+    threads = max(1, torch.get_num_threads() // jobs)
     stop = Event()
     children: set[subprocess.Popen[bytes]] = set()
 

@@ -25,7 +25,8 @@ lg = pytest.importorskip("mlperf_loadgen", reason="mlcommons-loadgen is not inst
 
 SERVICE_S = 0.002
 BOUND_MS = 50.0
-"""Far above what other processes on the machine delay a query by."""
+"""Far above what other processes on the machine delay a query by, but for the worst."""
+TRIES = 4
 
 
 class Napping:
@@ -111,8 +112,8 @@ def test_single_stream_and_early_stopping(tmp_path: Path) -> None:
     assert ours.percentile_ms(0.5) == pytest.approx(theirs, rel=0.25)
 
 
-@pytest.mark.parametrize(("rate", "outcome"), [(250, Outcome.PASS), (900, Outcome.FAIL)])
-def test_server(tmp_path: Path, rate: int, outcome: Outcome) -> None:
+def loadgen_server(folder: Path, rate: int) -> str:
+    """LoadGen's server scenario with a worker that takes one query after the other."""
     system, waiting = Napping(), SimpleQueue[Any]()
 
     def work() -> None:
@@ -127,8 +128,8 @@ def test_server(tmp_path: Path, rate: int, outcome: Outcome) -> None:
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        summary = loadgen(
-            tmp_path,
+        return loadgen(
+            folder,
             issue,
             scenario=lg.TestScenario.Server,
             min_duration_ms=1000,
@@ -140,9 +141,22 @@ def test_server(tmp_path: Path, rate: int, outcome: Outcome) -> None:
     finally:
         waiting.put(None)
         worker.join()
-    ours = server(Napping(), rate=rate, bound_ms=BOUND_MS, min_duration_s=1)
-    assert ours.outcome is outcome
+
+
+@pytest.mark.parametrize(("rate", "outcome"), [(250, Outcome.PASS), (900, Outcome.FAIL)])
+def test_server(tmp_path: Path, rate: int, outcome: Outcome) -> None:
+    # A machine that stalls for a moment fails a system that keeps its bound, and never passes one
+    # that does not: the latter fails at once, the former has some tries.
+    for _ in range(TRIES if outcome is Outcome.PASS else 1):
+        summary = loadgen_server(tmp_path, rate)
+        if ("Result is : VALID" in summary) == (outcome is Outcome.PASS):
+            break
     assert ("Result is : VALID" in summary) == (outcome is Outcome.PASS)
+    for _ in range(TRIES if outcome is Outcome.PASS else 1):
+        ours = server(Napping(), rate=rate, bound_ms=BOUND_MS, min_duration_s=1)
+        if ours.outcome is outcome:
+            break
+    assert ours.outcome is outcome
     if outcome is Outcome.PASS:
         theirs = number(r"50\.00 percentile latency \(ns\)\s+: (\d+)", summary) / 1e6
         assert ours.latency.percentile_ms(0.5) == pytest.approx(theirs, rel=0.4)

@@ -20,6 +20,9 @@ P99_MS = 60.0
 """At half load a Poisson queue before a 4 ms engine has a p99 of 20 ms; the rest is for a machine
 that others use meanwhile."""
 
+SHORT = 200
+"""Requests of a run that is not in full size, however fast the machine."""
+
 
 @pytest.mark.reliability
 @pytest.mark.usefixtures("small_heap")
@@ -33,7 +36,8 @@ def test_steady_load(
         manifest, session, max_batch=4, queue=QueueOptions(capacity=256), keep_scores=True
     ) as reader:
         peak = peak_per_s(reader, images, for_s=0.5)
-        outcome = offer(reader, images, rate=peak / 2, duration_s=30 if full else 1.5)
+        rate = peak / 2
+        outcome = offer(reader, images, rate=rate, duration_s=30 if full else SHORT / rate)
     expected = network.logits(images)
     wrong = sum(
         any(
@@ -56,7 +60,6 @@ def test_steady_load(
         p50_ms=round(outcome.percentile_ms(50), 2),
         p99_ms=round(outcome.percentile_ms(99), 2),
     )
-    assert outcome.offered > 100
     assert len(outcome.answered) == outcome.offered
     assert outcome.lost == outcome.misordered == wrong == 0
     if full:  # short runs share the machine with other tests
