@@ -112,7 +112,7 @@ class MixNet(nn.Module):
             stem,
             widths,
             config.blocks,
-            ((1, 1), (2, 2), (2, 2), (2, 2), (1, 1), config.last_stride),
+            ((1, 1), (2, 2), (2, 2), config.fourth_stride, (1, 1), config.last_stride),
             lambda inputs, outputs, stride, place: _block(config, inputs, outputs, stride, place),
         )
         self.tail = conv_norm(widths[-1], config.last_width, 1, "relu")

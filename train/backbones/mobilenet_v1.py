@@ -51,7 +51,7 @@ class MobileNetV1(nn.Module):
             stem,
             [divisible(width * config.multiplier) for width in config.widths],
             config.blocks,
-            ((1, 1), (2, 2), (2, 2), (2, 2), config.last_stride),
+            ((1, 1), (2, 2), (2, 2), config.fourth_stride, config.last_stride),
             lambda inputs, outputs, stride, _: _separable(inputs, outputs, stride, config),
         )
 

@@ -49,7 +49,8 @@ class MobileNetV2(nn.Module):
             spatial = depthwise(inner, config.kernel, "relu6", stride)
             return InvertedResidual(inputs, inner, outputs, stride, spatial, "relu6")
 
-        strides = ((1, 1), (2, 2), (2, 2), (2, 2), (1, 1), config.last_stride, (1, 1))
+        late = (config.fourth_stride, (1, 1), config.last_stride, (1, 1))
+        strides = ((1, 1), (2, 2), (2, 2), *late)
         self.stages = stack_stages(stem, widths, config.blocks, strides, block)
         self.tail = conv_norm(widths[-1], last, 1, "relu6")
 

@@ -73,7 +73,8 @@ class MobileNetV3(nn.Module):
     def __init__(self, config: MobileNetV3LargeConfig) -> None:
         super().__init__()
         rows = _SMALL if isinstance(config, MobileNetV3SmallConfig) else _LARGE
-        strides = dict.fromkeys(rows.halving, (2, 2)) | {rows.halving[-1]: config.last_stride}
+        late = zip(rows.halving[-2:], (config.fourth_stride, config.last_stride), strict=True)
+        strides = dict.fromkeys(rows.halving, (2, 2)) | dict(late)
         widths = [divisible(width * config.multiplier) for width in config.widths]
         inners = [divisible(width * config.multiplier) for width in config.expanded]
         stem = divisible(config.stem_width * config.multiplier)

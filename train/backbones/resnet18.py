@@ -36,7 +36,7 @@ class ResNet18Config(BackboneConfig):
     @property
     def strides(self) -> tuple[tuple[int, int], ...]:
         """Stride of the four stages."""
-        return ((1, 1), (2, 2), (2, 2), self.last_stride)
+        return ((1, 1), (2, 2), self.fourth_stride, self.last_stride)
 
 
 class BasicBlock(nn.Module):

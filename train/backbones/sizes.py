@@ -61,8 +61,9 @@ def one_of(default: str, options: Sequence[str]) -> str:
 class BackboneConfig:
     """What every backbone's sizes have in common.
 
-    All backbones here halve their input five times, rounding up: first by ``stem_stride``, last by
-    ``last_stride``. The defaults keep the columns of wide crops: 48x144 px give 2 x 9 features.
+    All backbones here halve their input five times, rounding up: first by ``stem_stride``, at the
+    end by ``fourth_stride`` and ``last_stride``. The defaults keep the columns of wide crops: 48x144
+    px give 2 x 9 features.
 
     Raises:
         ConfigError: a value of another type, outside its bounds, or of another length.
@@ -70,6 +71,9 @@ class BackboneConfig:
 
     stem_stride: int = bounded(2, 1, 2)
     """First stride, 1 or 2; 1 keeps twice the rows and columns at about four times the cost."""
+    fourth_stride: tuple[int, int] = bounded((2, 2), 1, 2)
+    """Stride before the last, vertical and horizontal; (2, 1) keeps twice the columns from there
+    on, which readers of text have (PP-OCR, Du et al. 2020, section 2.3)."""
     last_stride: tuple[int, int] = bounded((2, 1), 1, 2)
     """Stride of the last stage, vertical and horizontal; (2, 2) is the papers'."""
 

@@ -177,7 +177,8 @@ def _page(config: TableConfig, rows: Rows, timed: Comparison | None) -> str:
         "## Sizes",
         "All can be set: `python -m train.fit RECIPE --network NAME --network.sizes "
         "stem_stride=1 last_stride=2,2 ...`. What is not given has the default. `stem_stride` is "
-        "the first of five strides, `last_stride` the last one, vertical and horizontal.",
+        "the first of five strides, `fourth_stride` and `last_stride` are the last two, vertical "
+        "and horizontal.",
         markdown_table(sizes).rstrip(),
     ]
     return "\n\n".join(parts) + "\n"

@@ -19,7 +19,7 @@ __all__ = ["VGG16", "VGG16Config"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VGG16Config(BackboneConfig):
-    """Sizes of a VGG-16; strides are those of the first and the last max-pool."""
+    """Sizes of a VGG-16; strides are those of its max-pools."""
 
     widths: tuple[int, ...] = bounded((64, 128, 256, 512, 512), 8)
     """Channels per stage."""
@@ -33,7 +33,7 @@ class VGG16(nn.Module):
     def __init__(self, config: VGG16Config) -> None:
         super().__init__()
         first = (config.stem_stride, config.stem_stride)
-        strides = (first, (2, 2), (2, 2), (2, 2), config.last_stride)
+        strides = (first, (2, 2), (2, 2), config.fourth_stride, config.last_stride)
         layers: list[nn.Module] = []
         inputs = 3
         for width, count, stride in zip(config.widths, config.blocks, strides, strict=True):

@@ -30,7 +30,7 @@ from .tiny import TINY, tiny_backbone_network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-COMMON: dict[str, Size] = {"stem_stride": 1, "last_stride": (1, 2)}
+COMMON: dict[str, Size] = {"stem_stride": 1, "fourth_stride": (2, 1), "last_stride": (1, 2)}
 MOBILE: dict[str, Size] = {"multiplier": 0.6, "stem_width": 64, "last_width": 40}
 RESIDUAL: dict[str, Size] = {"width": 16, "last_width": 24, "blocks": (2, 1, 1, 1)}
 CHANGES: dict[str, dict[str, Size]] = {
@@ -95,20 +95,38 @@ def halved(size: int, *strides: int) -> int:
 
 @each_backbone
 @pytest.mark.parametrize(
-    ("stem", "last"), [(2, (2, 1)), (2, (2, 2)), (1, (2, 1)), (1, (1, 1))], ids=str
+    ("stem", "fourth", "last"),
+    [
+        (2, (2, 2), (2, 1)),
+        (2, (2, 1), (2, 1)),
+        (2, (1, 2), (2, 2)),
+        (1, (2, 2), (2, 1)),
+        (1, (2, 1), (1, 1)),
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize(("height", "width"), [(48, 144), (16, 32), (33, 95), (8, 8)])
 def test_five_strides_that_round_up(
-    name: str, stem: int, last: tuple[int, int], height: int, width: int
+    name: str,
+    stem: int,
+    fourth: tuple[int, int],
+    last: tuple[int, int],
+    height: int,
+    width: int,
 ) -> None:
-    sizes = resolve_sizes(name, {**TINY[name], "stem_stride": stem, "last_stride": last})
+    strides: dict[str, Size] = {
+        "stem_stride": stem,
+        "fourth_stride": fourth,
+        "last_stride": last,
+    }
+    sizes = resolve_sizes(name, {**TINY[name], **strides})
     backbone = build_backbone(name, sizes).eval()
     with torch.inference_mode():
         features = backbone(torch.zeros(2, 3, height, width))
     assert features.shape[0] == 2
     assert features.shape[2:] == (
-        halved(height, stem, 2, 2, 2, last[0]),
-        halved(width, stem, 2, 2, 2, last[1]),
+        halved(height, stem, 2, 2, fourth[0], last[0]),
+        halved(width, stem, 2, 2, fourth[1], last[1]),
     )
 
 

@@ -76,7 +76,7 @@ def test_wrong_sizes_are_told_with_all_sizes_and_defaults(name: str) -> None:
         resolve_sizes(name, {"depth": 3, "stem_stride": 2})
     expected = f"backbone {name}: it has no size 'depth'. Its sizes and their defaults: "
     assert str(caught.value).startswith(expected)
-    assert "stem_stride=2 last_stride=2,1 " in str(caught.value)
+    assert "stem_stride=2 fourth_stride=2,2 last_stride=2,1 " in str(caught.value)
     with pytest.raises(ConfigError, match=f"backbone {name}: stem_stride must .* Its sizes and"):
         resolve_sizes(name, {"stem_stride": 0})
 
