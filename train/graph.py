@@ -21,6 +21,7 @@ from runtime.errors import EngineError
 from runtime.preprocess import InputSpec
 from runtime.schema import INPUT_NAME, Schema
 
+from .graph_memory import GraphMemory, content_digest
 from .network import DeployedNetwork, Network
 from .node_names import name_nodes
 
@@ -28,12 +29,15 @@ __all__ = ["OPSET", "replace_constants", "write_graph", "write_onnx"]
 
 OPSET: Final = 20
 """What torch 2.13 writes; asking for 17 silently gives 18, so the result is checked."""
+_written: Final = GraphMemory()
 
 
 def write_onnx(
     module: nn.Module, example: torch.Tensor, path: Path, name: str, outputs: Sequence[str]
 ) -> None:
     """Write any module of one input as ONNX, its first dimension free, without torch's talk.
+
+    The same module is exported once in a process; then its file is copied.
 
     Args:
         module: In evaluation mode.
@@ -42,6 +46,11 @@ def write_onnx(
         name: Of the input.
         outputs: Names of the outputs, in order.
     """
+    digest = content_digest(module, example.shape, example.dtype, name, tuple(outputs))
+    known = None if digest is None else _written.get(digest)
+    if known is not None:
+        path.write_bytes(known)
+        return
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -63,6 +72,8 @@ def write_onnx(
             )
     finally:
         quiet.setLevel(level)
+    if digest is not None:
+        _written.put(digest, path.read_bytes())
 
 
 def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -> None:

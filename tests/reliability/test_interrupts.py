@@ -117,7 +117,7 @@ def test_fit(lamps: Path, tmp_path: Path) -> None:
         *("--data", str(lamps / "train"), "--validation", str(lamps / "val")),
         *("--output", str(tmp_path / "result"), "--threads", "1"),
         *("--imgsz", str(SPEC.height), str(SPEC.width), "--network.sizes", "width=8"),
-        *("--loop.steps", "60", "--loop.batch", "16", "--loop.validate-every", "2"),
+        *("--loop.steps", "24", "--loop.batch", "16", "--loop.validate-every", "2"),
     ]
     code = interrupt(tmp_path, arguments, said(tmp_path, "step 4:"))
     check_interrupted(tmp_path, code, remains={"result.run"})
@@ -132,7 +132,7 @@ def test_study(lamps: Path, tmp_path: Path) -> None:
         f"""title = "lamps"
 show = ["accuracy.exact"]
 train = {lists} "--schema", "derive:colour,side", "--imgsz", "{SPEC.height}", "{SPEC.width}",
-         "--network.sizes", "width=8", "--loop.steps", "60", "--loop.batch", "16",
+         "--network.sizes", "width=8", "--loop.steps", "24", "--loop.batch", "16",
          "--loop.validate-every", "2"]
 [tests]
 val = "{lamps}/val"
@@ -144,18 +144,18 @@ second = ["--loop.steps", "2"]
     )
     result = tmp_path / "result"
     arguments = ["train.study", str(plan), "--data", str(lamps), "--output", str(result)]
-    arguments += ["--seeds", "0", "--variants", "first", "second"]
+    first = [*arguments, "--seeds", "0", "--variants", "first"]
     log = result / "first-s0.log"
 
     def training() -> bool:
         return log.exists() and "step 4:" in log.read_text(encoding="utf-8")
 
-    assert interrupt(tmp_path, arguments, training) == 1
+    assert interrupt(tmp_path, [*first, "second"], training) == 1
     # The run saved its state, and the next one was not begun.
     assert (result / "first-s0.run").is_dir()
     assert not (result / "second-s0.log").exists()
     assert not (result / "study.md").exists()
-    finish(tmp_path, arguments)
+    finish(tmp_path, first)
     assert "going on after step " in log.read_text(encoding="utf-8")
     assert (result / "study.md").is_file()
 
@@ -164,7 +164,7 @@ def test_slim(lamps_checkpoint: Path, lamps: Path, tmp_path: Path) -> None:
     arguments = [
         *("compress.slim", str(lamps_checkpoint), "--target", "0.3", "--threads", "1"),
         *("--data", str(lamps / "train"), "--validation", str(lamps / "val"), "--batch", "16"),
-        *("--sparse-steps", "4", "--tune-steps", "40", "--validate-every", "2"),
+        *("--sparse-steps", "4", "--tune-steps", "16", "--validate-every", "2"),
         *("--output", str(tmp_path / "result")),
     ]
     code = interrupt(tmp_path, arguments, said(tmp_path, "step 6:"))

@@ -62,8 +62,8 @@ class BackboneConfig:
     """What every backbone's sizes have in common.
 
     All backbones here halve their input five times, rounding up: first by ``stem_stride``, at the
-    end by ``fourth_stride`` and ``last_stride``. The defaults keep the columns of wide crops: 48x144
-    px give 2 x 9 features.
+    end by ``fourth_stride`` and ``last_stride``. The defaults keep the columns of wide crops:
+    48x144 px give 2 x 9 features.
 
     Raises:
         ConfigError: a value of another type, outside its bounds, or of another length.

@@ -17,6 +17,7 @@ import torch
 from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
+import train.graph
 from runtime.arrays import Logits
 from runtime.errors import EngineError, MissingExtraError
 from runtime.schema import Head, HeadKind, Schema
@@ -24,6 +25,7 @@ from runtime.session import SessionOptions
 from runtime.session_onnx import OnnxSession
 from tests.slimming import SCHEMA, SPEC, random_crops, tiny_config, tiny_network
 from train.graph import OPSET, write_graph
+from train.graph_memory import GraphMemory
 from train.network import NetworkConfig, build
 from train.scoring import score
 
@@ -42,7 +44,12 @@ class Written:
 def written(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Written:
     path = tmp_path_factory.mktemp("graph") / "float.onnx"
     talk = io.StringIO()
-    with contextlib.redirect_stdout(talk), contextlib.redirect_stderr(talk):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(talk),
+        contextlib.redirect_stderr(talk),
+    ):
+        patch.setattr(train.graph, "_written", GraphMemory())  # or nothing is exported
         write_graph(tiny_network(), SCHEMA, SPEC, path)
     return Written(path, talk.getvalue())
 
@@ -158,6 +165,7 @@ def pretend(
         onnx.save(model, path)
 
     monkeypatch.setattr(torch.onnx, "export", export)
+    monkeypatch.setattr(train.graph, "_written", GraphMemory())
 
 
 def test_a_graph_as_asked_for_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
