@@ -21,7 +21,7 @@ from runtime.errors import EngineError
 from runtime.preprocess import InputSpec
 from runtime.schema import INPUT_NAME, Schema
 
-from .graph_memory import GraphMemory, content_digest
+from .graph_memory import GraphMemory
 from .network import DeployedNetwork, Network
 from .node_names import name_nodes
 
@@ -46,11 +46,18 @@ def write_onnx(
         name: Of the input.
         outputs: Names of the outputs, in order.
     """
-    digest = content_digest(module, example.shape, example.dtype, name, tuple(outputs))
-    known = None if digest is None else _written.get(digest)
-    if known is not None:
-        path.write_bytes(known)
-        return
+
+    def export() -> bytes:
+        _export(module, example, path, name, outputs)
+        return path.read_bytes()
+
+    made_from = (module, example.shape, example.dtype, name, tuple(outputs))
+    path.write_bytes(_written.recall(export, *made_from))
+
+
+def _export(
+    module: nn.Module, example: torch.Tensor, path: Path, name: str, outputs: Sequence[str]
+) -> None:
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
     quiet.setLevel(logging.ERROR)
@@ -72,8 +79,6 @@ def write_onnx(
             )
     finally:
         quiet.setLevel(level)
-    if digest is not None:
-        _written.put(digest, path.read_bytes())
 
 
 def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -> None:

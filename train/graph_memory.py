@@ -10,6 +10,7 @@ import hashlib
 import io
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
@@ -20,7 +21,7 @@ _LIMIT_BYTES: Final = 128 << 20
 
 
 class GraphMemory:
-    """Files by the digest of what they were made from; the longest unused go first.
+    """Files by what they were made from; the longest unused go first.
 
     Args:
         limit_bytes: Of all files together. A larger file is not kept.
@@ -30,19 +31,26 @@ class GraphMemory:
         self._limit = limit_bytes
         self._files: OrderedDict[str, bytes] = OrderedDict()
 
-    def get(self, digest: str) -> bytes | None:
-        """What the file held, None where there is none any more."""
-        if digest in self._files:
-            self._files.move_to_end(digest)
-        return self._files.get(digest)
+    def recall(self, make: Callable[[], bytes], *made_from: object) -> bytes:
+        """Return what ``make`` returns, without calling it where the same was made before.
 
-    def put(self, digest: str, content: bytes) -> None:
-        """Keep what a file holds."""
-        if len(content) > self._limit:
-            return
-        self._files[digest] = content
+        Args:
+            make: Returns the content of the file.
+            made_from: All that decides what it returns.
+        """
+        digest = content_digest(*made_from)
+        if digest is None:
+            return make()
+        content = self._files.get(digest)
+        if content is None:
+            content = make()
+            if len(content) > self._limit:
+                return content
+            self._files[digest] = content
+        self._files.move_to_end(digest)
         while sum(map(len, self._files.values())) > self._limit:
             self._files.popitem(last=False)
+        return content
 
 
 def content_digest(*parts: object) -> str | None:

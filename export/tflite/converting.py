@@ -28,6 +28,7 @@ from runtime.errors import EngineError
 from runtime.preprocess import InputSpec
 from runtime.schema import INPUT_NAME, Schema
 from train.backbones.layers import MixedDepthwise
+from train.graph_memory import GraphMemory
 from train.heads import FusedHeads
 from train.network import Network
 
@@ -40,6 +41,7 @@ _FAST_TAPS: Final = 25
 """Taps of a depthwise kernel up to which XNNPACK has fast kernels; 49 are 18 times slower."""
 _ERRORS: Final = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, AssertionError)
 """What torch.export and litert-torch raise for a network that they cannot convert."""
+_converted: Final = GraphMemory()
 
 
 class StripConvolution(nn.Module):
@@ -117,6 +119,8 @@ def convert(
 ) -> FlatFile:
     """Return a network as a float TFLite graph with the signature ``serving_default``.
 
+    The same network is converted once in a process.
+
     Args:
         network: Trained; it stays as it is.
         schema: Its heads, whose names the outputs get.
@@ -133,24 +137,27 @@ def convert(
     deployed = _Deployed(_prepared(network, integer=integer), tuple(h.name for h in schema.heads))
     dtype = torch.float32 if integer else torch.uint8
     example = {INPUT_NAME: torch.zeros((batch, *spec.shape), dtype=dtype)}
-    with quiet() as told:
-        try:
-            import litert_torch
-
-            model = litert_torch.convert(deployed.eval(), sample_kwargs=example)
-            content = bytes(model.model_content())
-        except _ERRORS as error:
-            raise EngineError(
-                f"litert-torch cannot convert the network: {_reason(error, told())}; replace the "
-                "operator, or export for another engine"
-            ) from error
-    found = FlatFile(content)
+    made_from = (deployed.eval(), example)
+    found = FlatFile(_converted.recall(lambda: _convert(*made_from), *made_from))
     custom = sorted({op.kind for op in found.operators if not op.builtin})
     if custom:
         raise EngineError(
             f"the network needs the operators {custom}, which TFLite has not built in; replace them"
         )
     return found
+
+
+def _convert(deployed: nn.Module, example: dict[str, Tensor]) -> bytes:
+    with quiet() as told:
+        try:
+            import litert_torch
+
+            return bytes(litert_torch.convert(deployed, sample_kwargs=example).model_content())
+        except _ERRORS as error:
+            raise EngineError(
+                f"litert-torch cannot convert the network: {_reason(error, told())}; replace the "
+                "operator, or export for another engine"
+            ) from error
 
 
 def _prepared(network: Network, *, integer: bool) -> Network:

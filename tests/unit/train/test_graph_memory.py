@@ -11,35 +11,37 @@ import torch
 from torch import nn
 
 import train.graph
-from runtime.preprocess import InputSpec
-from tests.slimming import SCHEMA, SPEC, tiny_config, tiny_network
-from train.graph import write_graph
+from tests.slimming import SPEC, tiny_network
+from train.graph import write_onnx
 from train.graph_memory import GraphMemory, content_digest
-from train.network import Network, build
+from train.network import Network
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
 def exports(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Files that torch's exporter wrote since the test began."""
+    """Files that torch's exporter wrote since the test began, each other bytes."""
     written: list[Path] = []
-    real = torch.onnx.export
 
-    def export(module: nn.Module, inputs: Any, path: Path, **options: Any) -> object:
+    def export(module: nn.Module, inputs: Any, path: Path, **options: Any) -> None:
         written.append(path)
-        return real(module, inputs, path, **options)
+        path.write_bytes(bytes([len(written)]))
 
     monkeypatch.setattr(torch.onnx, "export", export)
     monkeypatch.setattr(train.graph, "_written", GraphMemory())
     return written
 
 
+def write(network: Network, path: Path, *, width: int = SPEC.width) -> bytes:
+    images = torch.zeros((2, SPEC.height, width, 3), dtype=torch.uint8)
+    write_onnx(network, images, path, "image", ["colour", "side"])
+    return path.read_bytes()
+
+
 def test_the_same_network_is_exported_once(tmp_path: Path, exports: list[Path]) -> None:
-    for name in ("a", "b"):
-        write_graph(tiny_network(), SCHEMA, SPEC, tmp_path / name)
+    assert write(tiny_network(), tmp_path / "a") == write(tiny_network(), tmp_path / "b")
     assert exports == [tmp_path / "a"]
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def heavier(network: Network) -> None:
@@ -57,26 +59,20 @@ def test_a_changed_network_is_exported_anew(
     tmp_path: Path, exports: list[Path], change: Callable[[Network], None]
 ) -> None:
     network = tiny_network()
-    write_graph(network, SCHEMA, SPEC, tmp_path / "a")
+    before = write(network, tmp_path / "a")
     change(network)
-    write_graph(network, SCHEMA, SPEC, tmp_path / "b")
-    assert len(exports) == 2
-    assert (tmp_path / "a").read_bytes() != (tmp_path / "b").read_bytes()
+    assert write(network, tmp_path / "b") != before
 
 
 def test_another_input_is_exported_anew(tmp_path: Path, exports: list[Path]) -> None:
-    for name, width in (("a", SPEC.width), ("b", 2 * SPEC.width)):
-        spec = InputSpec(height=SPEC.height, width=width)
-        write_graph(build(SCHEMA, spec, tiny_config()).eval(), SCHEMA, spec, tmp_path / name)
-    assert len(exports) == 2
+    narrow = write(tiny_network(), tmp_path / "a")
+    assert write(tiny_network(), tmp_path / "b", width=2 * SPEC.width) != narrow
 
 
 def test_what_cannot_be_pickled_is_exported_every_time(tmp_path: Path, exports: list[Path]) -> None:
     network = tiny_network()
     network.backbone.note = lambda: None
-    for name in ("a", "b"):
-        write_graph(network, SCHEMA, SPEC, tmp_path / name)
-    assert len(exports) == 2
+    assert write(network, tmp_path / "a") != write(network, tmp_path / "b")
 
 
 def test_tensors_count_by_content_type_and_shape() -> None:
@@ -88,11 +84,25 @@ def test_tensors_count_by_content_type_and_shape() -> None:
 
 
 def test_the_longest_unused_goes_first() -> None:
-    memory = GraphMemory(limit_bytes=10)
-    memory.put("a", b"1234")
-    memory.put("b", b"5678")
-    assert memory.get("a") == b"1234"
-    memory.put("c", b"90ab")
-    assert [memory.get(name) for name in "abc"] == [b"1234", None, b"90ab"]
-    memory.put("d", bytes(11))
-    assert [memory.get(name) for name in "acd"] == [b"1234", b"90ab", None]
+    memory, made = GraphMemory(limit_bytes=10), list[str]()
+
+    def recall(name: str, size: int = 4) -> bytes:
+        def make() -> bytes:
+            made.append(name)
+            return name.encode() * size
+
+        return memory.recall(make, name)
+
+    assert [recall(name) for name in "abacba"] == [
+        b"aaaa",
+        b"bbbb",
+        b"aaaa",
+        b"cccc",
+        b"bbbb",
+        b"aaaa",
+    ]
+    assert made == ["a", "b", "c", "b", "a"]
+    assert recall("d", 11) == recall("d", 11) == b"d" * 11
+    assert made[5:] == ["d", "d"]
+    assert recall("a") == b"aaaa"
+    assert made[7:] == []
