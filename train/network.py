@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import torch
 import tyro
@@ -47,6 +47,8 @@ class Channels(NamedTuple):
 ChannelPlan = Mapping[str, Channels]
 """Layer name to channels of every convolution, normalisation and linear layer."""
 
+_LATER: Final = frozenset({"fourth_stride"})
+"""Sizes that checkpoints may lack: there were none of them when they were written."""
 _SIZES = tyro.constructors.PrimitiveConstructorSpec[Mapping[str, Size]](
     nargs="*",
     metavar="NAME=VALUE",
@@ -99,6 +101,8 @@ class NetworkConfig:
     def from_object(cls, value: object) -> NetworkConfig:
         """Parse what ``to_object`` wrote, and what Headlight 0.1 wrote, which had one backbone.
 
+        Sizes that came later have the values that all networks had before.
+
         Raises:
             CheckpointError: unknown or missing keys or sizes, or values of another type.
             ConfigError: values out of range.
@@ -113,7 +117,7 @@ class NetworkConfig:
                 mean=item.number("mean"),
                 std=item.number("std"),
             )
-        missing = sorted(set(config.sizes) - set(stored))
+        missing = sorted(set(config.sizes) - set(stored) - _LATER)
         if missing and older is None:
             raise CheckpointError(f"network config: sizes {missing} are missing")
         return config

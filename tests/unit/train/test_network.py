@@ -95,6 +95,12 @@ def test_a_config_of_other_keys_or_types_is_refused(change: dict[str, object]) -
         NetworkConfig.from_object({**json.loads(json.dumps(tiny_config().to_object())), **change})
 
 
+def test_a_size_that_came_later_has_its_default() -> None:
+    stored = tiny_config().to_object()
+    assert stored["sizes"].pop("fourth_stride") == [2, 2]
+    assert NetworkConfig.from_object(json.loads(json.dumps(stored))) == tiny_config()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     network: NetworkConfig = field(default_factory=tiny_config)
