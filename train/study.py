@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -193,7 +194,7 @@ def _train_all(runs: Sequence[Run], jobs: int) -> list[Run]:
 
     failed: list[Run] = []
     for wave in _waves(runs):
-        with ThreadPoolExecutor(jobs) as pool:
+        with _terminated_as_interrupted(), ThreadPoolExecutor(jobs) as pool:
             try:
                 done = list(pool.map(train, wave))
             except KeyboardInterrupt:  # inside the pool, which waits for its threads on its way out
@@ -203,6 +204,16 @@ def _train_all(runs: Sequence[Run], jobs: int) -> list[Run]:
                 raise
         failed += [run for run, fine in zip(wave, done, strict=True) if not fine]
     return failed
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: trainings would else go on without their study."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _waves(runs: Sequence[Run]) -> Iterator[Sequence[Run]]:

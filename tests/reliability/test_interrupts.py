@@ -52,7 +52,12 @@ def errors(place: Path) -> str:
     return (place / "err.txt").read_text(encoding="utf-8")
 
 
-def interrupt(place: Path, arguments: Sequence[str], when: Callable[[], bool]) -> int:
+def interrupt(
+    place: Path,
+    arguments: Sequence[str],
+    when: Callable[[], bool],
+    number: signal.Signals = signal.SIGINT,
+) -> int:
     """Run, press Ctrl-C as soon as ``when`` says so, and return the exit code."""
     with started(place, arguments) as process:
         patience = time.monotonic() + PATIENCE_S
@@ -60,7 +65,7 @@ def interrupt(place: Path, arguments: Sequence[str], when: Callable[[], bool]) -
             if process.poll() is not None or time.monotonic() > patience:
                 pytest.fail(f"it ended or hung before the signal: {errors(place)}")
             time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         return process.wait(PATIENCE_S)
 
 
@@ -150,7 +155,8 @@ second = ["--loop.steps", "2"]
     def training() -> bool:
         return log.exists() and "step 4:" in log.read_text(encoding="utf-8")
 
-    assert interrupt(tmp_path, [*first, "second"], training) == 1
+    # What ends a service; Ctrl-C takes the same way. Trainings get neither by themselves.
+    assert interrupt(tmp_path, [*first, "second"], training, signal.SIGTERM) == 1
     # The run saved its state, and the next one was not begun.
     assert (result / "first-s0.run").is_dir()
     assert not (result / "second-s0.log").exists()
