@@ -24,8 +24,9 @@ from benchmarks.scenarios import Latency, Turns, server, single_stream
 lg = pytest.importorskip("mlperf_loadgen", reason="mlcommons-loadgen is not installed")
 
 SERVICE_S = 0.002
-BOUND_MS = 50.0
-"""Far above what other processes on the machine delay a query by, but for the worst."""
+BOUND_MS = 250.0
+"""Far above what other processes on the machine delay a query by, and far below the second by which
+queries are late that come twice as fast as they are answered."""
 TRIES = 4
 
 
@@ -147,16 +148,13 @@ def loadgen_server(folder: Path, rate: int) -> str:
 def test_server(tmp_path: Path, rate: int, outcome: Outcome) -> None:
     # A machine that stalls for a moment fails a system that keeps its bound, and never passes one
     # that does not: the latter fails at once, the former has some tries.
-    for _ in range(TRIES if outcome is Outcome.PASS else 1):
-        summary = loadgen_server(tmp_path, rate)
-        if ("Result is : VALID" in summary) == (outcome is Outcome.PASS):
-            break
-    assert ("Result is : VALID" in summary) == (outcome is Outcome.PASS)
-    for _ in range(TRIES if outcome is Outcome.PASS else 1):
-        ours = server(Napping(), rate=rate, bound_ms=BOUND_MS, min_duration_s=1)
-        if ours.outcome is outcome:
-            break
-    assert ours.outcome is outcome
+    valid, tries = outcome is Outcome.PASS, TRIES if outcome is Outcome.PASS else 1
+    summaries = (loadgen_server(tmp_path, rate) for _ in range(tries))
+    summary = next((s for s in summaries if ("Result is : VALID" in s) == valid), None)
+    assert summary is not None
+    runs = (server(Napping(), rate=rate, bound_ms=BOUND_MS, min_duration_s=1) for _ in range(tries))
+    ours = next((run for run in runs if run.outcome is outcome), None)
+    assert ours is not None
     if outcome is Outcome.PASS:
         theirs = number(r"50\.00 percentile latency \(ns\)\s+: (\d+)", summary) / 1e6
         assert ours.latency.percentile_ms(0.5) == pytest.approx(theirs, rel=0.4)

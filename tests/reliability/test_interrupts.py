@@ -149,19 +149,20 @@ second = ["--loop.steps", "2"]
     )
     result = tmp_path / "result"
     arguments = ["train.study", str(plan), "--data", str(lamps), "--output", str(result)]
-    first = [*arguments, "--seeds", "0", "--variants", "first"]
+    arguments += ["--seeds", "0", "--variants", "first", "second"]
     log = result / "first-s0.log"
 
-    def training() -> bool:
-        return log.exists() and "step 4:" in log.read_text(encoding="utf-8")
+    def reached(words: str) -> Callable[[], bool]:
+        return lambda: log.exists() and words in log.read_text(encoding="utf-8")
 
-    # What ends a service; Ctrl-C takes the same way. Trainings get neither by themselves.
-    assert interrupt(tmp_path, [*first, "second"], training, signal.SIGTERM) == 1
-    # The run saved its state, and the next one was not begun.
-    assert (result / "first-s0.run").is_dir()
-    assert not (result / "second-s0.log").exists()
-    assert not (result / "study.md").exists()
-    finish(tmp_path, first)
+    # Ctrl-C, and what ends a service: trainings get neither by themselves.
+    for words, number in (("step 4:", signal.SIGINT), ("step 12:", signal.SIGTERM)):
+        assert interrupt(tmp_path, arguments, reached(words), number) == 1
+        # The run saved its state, and the next one was not begun.
+        assert (result / "first-s0.run").is_dir()
+        assert not (result / "second-s0.log").exists()
+        assert not (result / "study.md").exists()
+    finish(tmp_path, arguments)
     assert "going on after step " in log.read_text(encoding="utf-8")
     assert (result / "study.md").is_file()
 

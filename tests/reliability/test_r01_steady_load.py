@@ -60,6 +60,7 @@ def test_steady_load(
         p50_ms=round(outcome.percentile_ms(50), 2),
         p99_ms=round(outcome.percentile_ms(99), 2),
     )
+    assert outcome.offered > 100
     assert len(outcome.answered) == outcome.offered
     assert outcome.lost == outcome.misordered == wrong == 0
     if full:  # short runs share the machine with other tests
