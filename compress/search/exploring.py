@@ -155,12 +155,13 @@ class Explorer:
             self._make_student(network)
             result = {"variants": self._prove(network), "seconds": time.monotonic() - began}
             write_text(self.maker.folder(network) / RESULT_FILE, to_json(result))
-        self._take(network, result)
-        record = next(r for r in self.records if r.candidate == proposal.candidate)
-        if record.accuracy:
-            self.trials.finish(proposal, *self._result(record))
-        else:
-            self.trials.drop(proposal.trial.number)
+            self._take(network, result)
+            record = next(r for r in self.records if r.candidate == proposal.candidate)
+            # As long as the network is held: a trial under way that nobody holds is a dead one.
+            if record.accuracy:
+                self.trials.finish(proposal, *self._result(record))
+            else:
+                self.trials.drop(proposal.trial.number)
         return True
 
     def _make_student(self, network: NetworkChoice) -> None:
@@ -204,7 +205,8 @@ class Explorer:
         """End the trials of workers that are gone: nobody holds their networks."""
         for number, candidate in self.trials.running().items():
             with claimed(self.maker.folder(candidate.network)) as mine:
-                if mine:
+                # It may have been finished since it was listed.
+                if mine and number in self.trials.running():
                     self.trials.drop(number)
 
 

@@ -121,7 +121,7 @@ class Trials:
         """
         number = proposal.trial.number
         if self._study.get_trials(deepcopy=False)[number].state.is_finished():
-            # Another worker took this one for dead before it had locked its network.
+            # Another worker took this one for dead: not every file system shares locks.
             self.add(proposal.candidate, values, shortfalls)
             return
         for name, value in _finite(shortfalls).items():

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from compress.search.config import SearchConfig
 from compress.search.exploring import Explorer, claimed
 from compress.search.measuring import fact
 from compress.search.ranking import Record
-from compress.search.space import NetworkChoice
+from compress.search.space import Candidate, NetworkChoice
 from compress.search.trials import Trials
 
 from .cases import EXACT, LATENCY, FakeMaker, record
@@ -168,6 +169,44 @@ def test_a_student_that_another_worker_distils_is_not_tried(
     assert not thread.is_alive()
     assert [*first.made, *second.made] == ["w0.5-t0", "w0.5-t0.5"]
     assert dropped == []
+
+
+@pytest.mark.parametrize(("way", "broken"), [("finish", False), ("drop", True)])
+def test_a_trial_ends_while_its_network_is_held(
+    config: SearchConfig, monkeypatch: pytest.MonkeyPatch, way: str, broken: bool
+) -> None:
+    # Others end a trial under way whose network nobody holds.
+    narrow = replace(config, targets=(0.2,), trials=1)
+    maker = FakeMaker(narrow, broken=[c.name for c in narrow.candidates] if broken else ())
+    end, held = getattr(Trials, way), []
+
+    def ended(trials: Trials, *given: Any) -> None:
+        with claimed(maker.folder(NetworkChoice(1, 0.2))) as free:
+            held.append(not free)
+        end(trials, *given)
+
+    monkeypatch.setattr(Trials, way, ended)
+    explorer(narrow, maker).explore()
+    assert held == [True]
+
+
+def test_a_trial_that_was_finished_since_it_was_listed_is_not_dead(
+    config: SearchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = explorer(config, FakeMaker(config))
+    proposal = worker.trials.propose(config.candidates)
+    listed = Trials.running
+
+    def finished_meanwhile(trials: Trials) -> dict[int, Candidate]:
+        found = listed(trials)
+        if found:
+            trials.finish(proposal, (1.0, 1.0), {})
+        return found
+
+    monkeypatch.setattr(Trials, "running", finished_meanwhile)
+    monkeypatch.setattr(Trials, "drop", lambda *_: pytest.fail("it was finished"))
+    worker._forget_the_dead()
+    assert worker.trials.finished() == [proposal.candidate]
 
 
 def test_a_claim_is_one_holders_until_it_ends(tmp_path: Path) -> None:
