@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from runtime.gateway.cameras import Camera, CameraOptions
+from runtime.gateway.cameras.pace import Backoff
 from runtime.gateway.cameras.source import Arrival, Broken, Recovery
 from tests.cameras import await_state, await_status
 from tests.unit.runtime.gateway.cameras.scripted import ScriptedPicture, Step, opener_of
@@ -154,17 +155,18 @@ def test_sources_are_closed() -> None:
 
 def test_the_first_wait_comes_again_after_a_good_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runtime.gateway.cameras.worker._GOOD_RUN_S", 0.05)
+    waits: list[float] = []
+
+    def waited(backoff: Backoff) -> float:
+        waits.append(wait_s(backoff))
+        return waits[-1]
+
+    wait_s = Backoff.wait_s
+    monkeypatch.setattr(Backoff, "wait_s", waited)
     away = [Broken("away")] * 6
-    long_run = [*flow(60), Broken("cut")]
-    opened: list[float] = []
-    scripts = opener_of(*away, long_run, flow())
-
-    def opener(given: CameraOptions) -> Any:
-        opened.append(time.monotonic())
-        return scripts(given)
-
-    slow = options(retry_first_s=0.02, retry_most_s=0.5)
-    with Camera(slow, opener=opener) as camera:
+    scripts = opener_of(*away, [*flow(60), Broken("cut")], flow())
+    with Camera(options(retry_first_s=0.02, retry_most_s=0.5), opener=scripts) as camera:
         await_status(camera, lambda status: status.frames > 60)
-    # The long run takes 60 x 2 ms and its wait 20 ms at most; without a reset that were 250 to 500.
-    assert opened[-1] - opened[-2] < 0.25 + 60 * 0.002
+    assert len(waits) == 7
+    assert waits[5] >= 0.25
+    assert waits[6] <= 0.02
