@@ -12,7 +12,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 
 from runtime import errors
 from runtime.errors import EngineError
+from runtime.staging import scratch_folder
 
 from .device.nvml import gpu_used_mb
 from .noise import NoiseWatch
@@ -98,7 +98,7 @@ def cold_starts(
     before = gpu_used_mb() if gpu else _ON_CPU
     options = [str(folder.resolve()), *map(str, (threads, *image_shape))]
     options.append(str(int(isinstance(before, float))))
-    with tempfile.TemporaryDirectory(prefix="headlight-") as compiled:
+    with scratch_folder() as compiled:
         # Installing compiles modules; in a source tree, perhaps nobody has, or they are not kept.
         _start(folder, options, compiled)
         watch = NoiseWatch()
@@ -119,7 +119,7 @@ def cold_starts(
     )
 
 
-def _start(folder: Path, options: Sequence[str], compiled: str) -> Mapping[str, Any]:
+def _start(folder: Path, options: Sequence[str], compiled: Path) -> Mapping[str, Any]:
     """Start a process that keeps modules compiled in a folder, and return what it told."""
     # The child must find the very runtime that this process uses, wherever it was started.
     path = os.pathsep.join(
@@ -131,7 +131,7 @@ def _start(folder: Path, options: Sequence[str], compiled: str) -> Mapping[str, 
         env={
             **{name: value for name, value in os.environ.items() if name != _WRITE_NOTHING},
             "PYTHONPATH": path,
-            "PYTHONPYCACHEPREFIX": compiled,
+            "PYTHONPYCACHEPREFIX": str(compiled),
         },
         capture_output=True,
         text=True,

@@ -15,7 +15,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -26,7 +25,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 
 from runtime.errors import ConfigError, EngineError
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free, new_folder, scratch_folder
 
 from .arguments import OUTPUT, POSITIONAL
 from .command import run_command, say
@@ -84,8 +83,8 @@ def measure_gateway(config: GatewayLoadConfig) -> int:
     """
     if config.output is not None:
         check_free(config.output)
-    with tempfile.TemporaryDirectory() as scratch:
-        log = Path(scratch) / "log"  # a pipe that nobody reads would hold the gateway up
+    with scratch_folder() as scratch:
+        log = scratch / "log"  # a pipe that nobody reads would hold the gateway up
         with log.open("wb") as sink:
             process = subprocess.Popen(
                 [sys.executable, "-m", "runtime.gateway.app", str(config.config)], stderr=sink

@@ -9,7 +9,6 @@ all of that went well.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -20,7 +19,7 @@ from benchmarks.page import check_jinja
 from runtime.errors import ConfigError, HeadlightError
 from runtime.manifest import MANIFEST_FILE, Manifest
 from runtime.session import SessionOptions, open_session
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free, new_folder, scratch_folder
 from train.checkpoint import Checkpoint, load_checkpoint
 from train.data import load_crops
 from train.graph import write_graph
@@ -112,13 +111,13 @@ def new_source(config: ExportConfig, exporter: Exporter) -> Iterator[tuple[Expor
     network = checkpoint.build()
     with (
         new_folder(config.output, overwrite=config.overwrite) as folder,
-        tempfile.TemporaryDirectory() as scratch,
+        scratch_folder() as scratch,
     ):
         source = ExportSource(
             config=config,
             checkpoint=checkpoint,
             network=network,
-            graph=_graph(config, checkpoint, network, decided, Path(scratch)),
+            graph=_graph(config, checkpoint, network, decided, scratch),
             precision=precision,
             crops=crops,
         )
@@ -174,15 +173,15 @@ def _check_outputs(source: ExportSource, exporter: Exporter) -> None:
     if precision == "int8" and not tells_in_8_bits(schema):
         precision = exporter.precisions[0]
     made = make_probe(schema, spec, checkpoint.network.pool, int8=precision == "int8")
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "probe"
+    with scratch_folder() as scratch:
+        folder = scratch / "probe"
         folder.mkdir()
-        graph = Path(scratch) / "probe.onnx"
+        graph = scratch / "probe.onnx"
         graph.write_bytes(made.graph)
         probe = replace(
             source,
             network=made.network,
-            graph=_of_batch(source.config.batch, graph, Path(scratch)),
+            graph=_of_batch(source.config.batch, graph, scratch),
             precision=precision,
         )
         passport = exporter.write(probe, folder)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from runtime.engine_imports import import_openvino
+from runtime.staging import scratch_folder
 from train.int8.requantise import adapt_to
 
 from .artifact import Exporter, ExportSource, run_export
@@ -33,8 +33,8 @@ def write_openvino(graph: Path, folder: Path, *, half: bool = False) -> Mapping[
     openvino = import_openvino()
     model = onnx.load(graph)
     adapt_to("openvino", model)
-    with tempfile.TemporaryDirectory() as scratch:
-        adapted = Path(scratch) / "model.onnx"
+    with scratch_folder() as scratch:
+        adapted = scratch / "model.onnx"
         onnx.save(model, adapted)
         converted = openvino.convert_model(adapted)
     openvino.save_model(converted, folder / ENGINE_FILE, compress_to_fp16=half)

@@ -9,10 +9,8 @@ INT8 engine the probe is quantised by the same rules, all its layers.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -24,6 +22,7 @@ from runtime.errors import ParityError
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema
 from runtime.session import Session
+from runtime.staging import scratch_folder
 from train.graph import write_graph
 from train.int8.placement import find_layers
 from train.int8.qdq import place
@@ -108,8 +107,8 @@ def make_probe(schema: Schema, spec: InputSpec, pool: str, *, int8: bool = False
             # Not zero, which an engine may fold away; small, so that the bias decides; one input
             # each, since the steps of weights smaller still would make biases too many steps.
             layer.weight.zero_()[:, 0] = 0.02
-    with tempfile.TemporaryDirectory() as scratch:
-        graph = Path(scratch) / "probe.onnx"
+    with scratch_folder() as scratch:
+        graph = scratch / "probe.onnx"
         write_graph(network, schema, spec, graph)
         return Probe(network, graph.read_bytes())
 

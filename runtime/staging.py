@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -18,6 +19,7 @@ __all__ = [
     "file_digest",
     "new_folder",
     "read_plain",
+    "scratch_folder",
     "sync",
     "write_bytes",
     "write_text",
@@ -39,14 +41,15 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
             overwritten, or its parent cannot hold it.
     """
     check_free(target, overwrite=overwrite)
+    staged = _beside(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staged = _beside(target)
-    except OSError as error:
-        raise ConfigError(f"{target} cannot be made: {error}; choose another output") from error
-    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged.mkdir(mode=0o700)
+        except OSError as error:
+            raise ConfigError(f"{target} cannot be made: {error}; choose another output") from error
         yield staged
-        staged.chmod(0o755)  # mkdtemp makes it private
+        staged.chmod(0o755)  # nobody else was to look into it before it is whole
         for path in [*staged.rglob("*"), staged]:
             sync(path)
         if overwrite and target.exists():
@@ -59,10 +62,24 @@ def new_folder(target: Path, *, overwrite: bool = False) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def scratch_folder(prefix: str = "headlight-") -> Iterator[Path]:
+    """Yield an empty private folder among the system's temporary files; removed at the end.
+
+    ``tempfile.TemporaryDirectory`` leaves its folder behind where Ctrl-C comes while it is made:
+    this one is known by name before.
+    """
+    folder = Path(tempfile.gettempdir(), prefix + secrets.token_hex(8))
+    try:
+        folder.mkdir(mode=0o700)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _beside(target: Path) -> Path:
-    # Beside the target: a rename is atomic only within one filesystem.
-    prefix = f".{target.name}."
-    return Path(tempfile.mkdtemp(prefix=prefix, suffix=".partial", dir=target.parent))
+    """Return a free name beside the target: a rename is atomic only within one filesystem."""
+    return target.parent / f".{target.name}.{secrets.token_hex(8)}.partial"
 
 
 def _put(staged: Path, target: Path) -> None:
@@ -82,6 +99,7 @@ def _swap(staged: Path, target: Path) -> None:
     """Put ``staged`` in the place of ``target``, or leave both as they were."""
     retired = _beside(target)
     try:
+        retired.mkdir(mode=0o700)
         target.replace(retired / "old")
         try:
             staged.replace(target)

@@ -13,7 +13,6 @@ Exit codes: 0 done, 1 error or a limit broken, 2 usage, 3 inconclusive.
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Annotated, Final
 from benchmarks.arguments import OUTPUT, POSITIONAL, artifact_names
 from benchmarks.command import run_command, say
 from runtime.errors import ConfigError
-from runtime.staging import check_free, new_folder
+from runtime.staging import check_free, new_folder, scratch_folder
 
 from .contents import NAME, Settings
 from .packing import Parts, pack, write_tar
@@ -75,12 +74,12 @@ def make_kit(config: KitConfig) -> int:
     remote, parts = _remote(config), _parts(config)
     with (
         new_folder(config.output, overwrite=config.overwrite) as folder,
-        tempfile.TemporaryDirectory(prefix="headlight-kit-") as name,
+        scratch_folder("headlight-kit-") as scratch,
     ):
-        unpacked = Path(name) / NAME
+        unpacked = scratch / NAME
         unpacked.mkdir()
         pack(parts, unpacked)
-        archive = (folder if remote is None else Path(name)) / ARCHIVE
+        archive = (folder if remote is None else scratch) / ARCHIVE
         write_tar(unpacked, archive)
         code = 0 if remote is None else remote.run(archive, folder)
     if remote is None:

@@ -15,7 +15,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from runtime.errors import ConfigError, EngineError
 from runtime.manifest import Manifest
 from runtime.schema import INPUT_NAME
 from runtime.session_openvino import precision_hint
-from runtime.staging import check_free
+from runtime.staging import check_free, scratch_folder
 
 __all__ = ["BenchmarkAppConfig", "VendorTimes", "main", "measure_with_vendor", "parse_times"]
 
@@ -124,9 +123,9 @@ def run_vendor(path: Path, manifest: Manifest, config: BenchmarkAppConfig) -> Ve
         "INFERENCE_NUM_THREADS": str(config.threads),
         "INFERENCE_PRECISION_HINT": precision_hint(manifest.precision),
     }
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         # As options, threads exclude a hint; in a file they do not.
-        loaded = Path(folder) / "settings.json"
+        loaded = folder / "settings.json"
         loaded.write_text(json.dumps({"CPU": settings}), encoding="utf-8")
         command = [sys.executable, "-c", _CHILD, "-m", str(path.resolve()), "-d", "CPU"]
         command += ["-api", "sync", "-shape", f"{INPUT_NAME}[{shape}]"]

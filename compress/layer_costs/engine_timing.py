@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +14,7 @@ from benchmarks.scenarios import Comparison, Query, compare_interleaved
 from runtime.engine_imports import import_onnxruntime, import_openvino, openvino_core
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema
+from runtime.staging import scratch_folder
 from train.engines import open_graph_file
 from train.graph import write_graph
 from train.network import Network
@@ -106,7 +105,7 @@ def time_networks(
     image = np.random.default_rng(0).integers(0, 256, (1, *spec.shape), np.uint8)
     queries: dict[str, Query] = {}
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        scratch = stack.enter_context(scratch_folder())
         for index, (name, network) in enumerate(networks.items()):
             path = scratch / f"{index}.onnx"
             write_graph(network, schema, spec, path)

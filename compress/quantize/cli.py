@@ -9,10 +9,8 @@ fastest.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -26,7 +24,7 @@ from compress.inheritance import trained_as_before
 from runtime.arrays import Logits
 from runtime.decode import Decoded, decode
 from runtime.scores import OperatingPoint
-from runtime.staging import check_free
+from runtime.staging import check_free, scratch_folder
 from train.checkpoint import OWN_FILE, QUANTISED_FILE, Checkpoint, load_checkpoint, save_checkpoint
 from train.data import CropSet, load_crops
 from train.int8.placement import weighted_nodes
@@ -263,8 +261,8 @@ def _write(
     config, source = bench.config, bench.source
     inputs = {"checkpoint": source.digest, "calibration": bench.calibration.digest}
     inputs |= {"validation": bench.crops.digest, **(tuned.digests if tuned else {})}
-    with tempfile.TemporaryDirectory() as scratch:
-        files = {_FILES[name]: Path(scratch) / _FILES[name] for name in forms}
+    with scratch_folder() as scratch:
+        files = {_FILES[name]: scratch / _FILES[name] for name in forms}
         for form, path in zip(forms.values(), files.values(), strict=True):
             onnx.checker.check_model(form, full_check=True)
             onnx.save(form, path)

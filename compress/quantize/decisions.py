@@ -6,11 +6,9 @@ and taken back.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +19,7 @@ from runtime.preprocess import InputSpec
 from runtime.schema import Schema
 from runtime.session import Session, SessionOptions
 from runtime.session_onnx import OnnxSession
+from runtime.staging import scratch_folder
 from train.data import CropSet
 from train.graph import write_graph
 from train.int8.placement import Layer, find_layers
@@ -60,8 +59,8 @@ class Decisions:
         """
         import onnx
 
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "float.onnx"
+        with scratch_folder() as scratch:
+            path = scratch / "float.onnx"
             write_graph(network, schema, spec, path)
             model = onnx.load(path)
         layers = find_layers(model)
@@ -86,8 +85,8 @@ class Decisions:
         """
         import onnx
 
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "graph.onnx"
+        with scratch_folder() as scratch:
+            path = scratch / "graph.onnx"
             onnx.save(self.graph(names), path)
             options = SessionOptions(threads=torch.get_num_threads())
             with closing(OnnxSession(path, self.schema, self.spec, options)) as session:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from copy import deepcopy
@@ -17,6 +16,7 @@ from runtime.arrays import Images, Logits
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema
 from runtime.session import Session
+from runtime.staging import scratch_folder
 from train.data import CropSet
 from train.engines import open_graph_file
 from train.int8.requantise import adapt_to
@@ -95,8 +95,8 @@ def score_on(
     Returns:
         Head name to (N, K) float32.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "int8.onnx"
+    with scratch_folder() as scratch:
+        path = scratch / "int8.onnx"
         with closing(_open(model, engine, path, schema, spec)) as session:
             return score_session(session, crops)
 
@@ -122,7 +122,7 @@ def compare_speed(
     """
     ordered = {FLOAT: models[FLOAT], **models}
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        scratch = stack.enter_context(scratch_folder())
         queries = {}
         for number, (name, model) in enumerate(ordered.items()):
             session = _open(model, engine, scratch / f"{number}.onnx", schema, spec)

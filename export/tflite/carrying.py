@@ -11,10 +11,8 @@ more than the two conversions (MobileNet v3: 0.35 against 0.62 ms).
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +21,7 @@ import numpy.typing as npt
 from runtime.engine_imports import import_onnxruntime
 from runtime.errors import EngineError
 from runtime.schema import INPUT_NAME
+from runtime.staging import scratch_folder
 from train.checkpoint import Checkpoint
 from train.graph import write_graph
 from train.int8.requantise import adapt_to
@@ -204,8 +203,8 @@ def _onnx_values(
     import onnx
     from onnx import TensorProto, helper
 
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "float.onnx"
+    with scratch_folder() as scratch:
+        path = scratch / "float.onnx"
         write_graph(network, checkpoint.schema, checkpoint.input, path)
         model = onnx.load(path)
     there = {name for node in model.graph.node for name in node.output}

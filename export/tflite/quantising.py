@@ -7,9 +7,7 @@ graphs without any float, where the decisions have none, from the crops that the
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +15,7 @@ import numpy.typing as npt
 
 from runtime.arrays import Images
 from runtime.errors import EngineError
+from runtime.staging import scratch_folder
 
 from .carrying import Carried
 from .converting import quiet
@@ -135,8 +134,8 @@ def _unsigned(content: bytes) -> bytes:
     """
     from ai_edge_litert import _pywrap_modify_model_interface as interface
 
-    with tempfile.TemporaryDirectory() as scratch:
-        source, target = Path(scratch) / "float", Path(scratch) / "uint8"
+    with scratch_folder() as scratch:
+        source, target = scratch / "float", scratch / "uint8"
         source.write_bytes(content)
         failed = interface.modify_model_interface(str(source), str(target), _UINT8, _UINT8)
         if failed:

@@ -11,7 +11,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from runtime.errors import EngineError, HeadlightError
-from runtime.staging import write_bytes
+from runtime.staging import scratch_folder, write_bytes
 from runtime.trt_module import PACKAGES, import_tensorrt, new_log
 
 from .builder import build_engine
@@ -57,8 +56,7 @@ def build_apart(
     Raises:
         EngineError: TensorRT is not installed, refuses the graph, cannot build, or crashed.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         request = {
             "graph": graph.name,  # the log names it
             "target": str(target.resolve()),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from runtime.errors import EngineUnavailableError, MissingExtraError
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema, load_schema
 from runtime.session import Session
+from runtime.staging import scratch_folder
 from train.cost import CostModel, count_parameters
 from train.engines import one_thread, open_graph_file, run_eager
 from train.graph import write_graph
@@ -103,7 +103,7 @@ def _time(
     queries: dict[str, Query] = {}
     with ExitStack() as stack:
         stack.enter_context(one_thread())
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        scratch = stack.enter_context(scratch_folder())
         for index, (name, network) in enumerate(networks.items()):
             queries[_key(name, EAGER)] = partial(run_eager, network, torch.from_numpy(image))
             graph = scratch / f"{index}.onnx"

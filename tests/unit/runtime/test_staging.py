@@ -3,13 +3,22 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import tempfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from runtime.errors import ConfigError
-from runtime.staging import check_free, file_digest, new_folder, read_plain, write_text
+from runtime.staging import (
+    check_free,
+    file_digest,
+    new_folder,
+    read_plain,
+    scratch_folder,
+    write_text,
+)
 
 
 def test_appears_whole(tmp_path: Path) -> None:
@@ -43,6 +52,45 @@ def test_an_error_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == (["out"] if existing else [])
     if existing:
         assert (target / "old").read_text() == "old"
+
+
+def test_scratch_is_private_and_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def work() -> None:
+        with scratch_folder() as first, scratch_folder() as second:
+            (first / "a").write_text("1")
+            assert first != second
+            assert first.parent == second.parent == tmp_path
+            assert stat.S_IMODE(first.stat().st_mode) == 0o700
+            raise ValueError("oh")
+
+    with pytest.raises(ValueError, match="oh"):
+        work()
+    assert not any(tmp_path.iterdir())
+
+
+def test_ctrl_c_while_a_folder_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mkdir = Path.mkdir
+
+    def interrupted(folder: Path, *args: int, **options: int) -> None:
+        mkdir(folder, *args, **options)
+        if folder != tmp_path:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+
+    def work(folder: AbstractContextManager[Path]) -> None:
+        with folder:
+            pytest.fail("it was made")
+
+    for folder in (scratch_folder(), new_folder(tmp_path / "out")):
+        with pytest.raises(KeyboardInterrupt):
+            work(folder)
+        assert not any(tmp_path.iterdir())
 
 
 def test_overwrite_replaces(tmp_path: Path) -> None:
