@@ -24,9 +24,9 @@ from benchmarks.scenarios import Latency, Turns, server, single_stream
 lg = pytest.importorskip("mlperf_loadgen", reason="mlcommons-loadgen is not installed")
 
 SERVICE_S = 0.002
-BOUND_MS = 250.0
-"""Far above what other processes on the machine delay a query by, and far below the second by which
-queries are late that come twice as fast as they are answered."""
+BOUND_MS = 600.0
+"""Far above what other processes on the machine delay a query by, and below what half of the
+queries are late by that come twice as fast as they are answered."""
 TRIES = 4
 
 

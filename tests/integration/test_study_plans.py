@@ -13,7 +13,7 @@ from runtime.errors import ConfigError
 from tests.engines import require
 from train.study_plan import fill, read_plan
 
-STUDIES = sorted((Path(__file__).parents[2] / "docs" / "studies").glob("*.toml"))
+STUDIES = sorted((Path(__file__).parents[2] / "docs" / "studies").rglob("*.toml"))
 
 
 def main_of(module: str) -> Callable[[Sequence[str]], int]:

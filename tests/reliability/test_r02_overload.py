@@ -60,7 +60,9 @@ def test_overload(
         ended = reader.stats()
         overloaded = reader.health()
         time.sleep(RECOVERY_S - calm_s if full else 0.1)
-        after = offer(reader, images, rate=peak / 2, duration_s=calm_s, seed=2)
+        # A short run shares the machine: no more than the queue can hold when it stalls.
+        after_s = calm_s if full else CAPACITY / (peak / 2)
+        after = offer(reader, images, rate=peak / 2, duration_s=after_s, seed=2)
     counted = {
         name: getattr(ended, name) - getattr(began, name)
         for name in ("images", "answered", "dropped", "expired")
@@ -93,8 +95,8 @@ def test_overload(
     spent = [result.timings_ns for result in storm.answered.values()]
     assert all(t.queue + t.engine + t.decode <= DEADLINE_MS * 1e6 for t in spent)
     assert overloaded.state == "overloaded"
-    assert len(after.answered) == after.offered
-    if full:  # short runs share the machine with other tests
+    assert len(after.answered) == after.offered >= CAPACITY
+    if full:
         # What the engine can answer is answered, and in time.
         assert len(storm.answered) >= 0.6 * peak * 10
         assert after.percentile_ms(99) <= max(60.0, 2 * calm.percentile_ms(99))
