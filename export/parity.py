@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.compare import flips
+from benchmarks.compare import FEWEST_CROPS, INT8_FLIPS, allowed_flips, flips
 from runtime.arrays import Logits
 from runtime.decode import Decoded, decode
 from runtime.errors import ConfigError, ParityError
@@ -18,8 +18,6 @@ from runtime.scores import OperatingPoint, probabilities
 
 __all__ = ["Flip", "GateConfig", "Parity", "compare_answers"]
 
-FEWEST_CROPS: Final = 50
-"""Least set of which one crop may flip though that is more than the allowed share."""
 _SHOWN: Final = 20
 _LIMITS: Final[Mapping[str, tuple[float, float]]] = {
     "fp32": (0.001, 0.005),
@@ -28,7 +26,7 @@ _LIMITS: Final[Mapping[str, tuple[float, float]]] = {
 }
 """(share of flips, probability difference) of float engines. On real plates FP32 engines were
 within 0.000003, weights stored in FP16 within 0.0015, BF16 within 0.017, without a flip."""
-_INTEGER_LIMITS: Final = (0.01, 1.0)
+_INTEGER_LIMITS: Final = (INT8_FLIPS, 1.0)
 """Of INT8 engines: an unsure crop may move by any probability, so flips decide."""
 
 
@@ -102,13 +100,8 @@ class Parity:
         }
 
     def allowed(self, max_flips: float) -> float:
-        """Return how many crops may flip where ``max_flips`` of all may.
-
-        One flip is within the budget of a set too small to hold a fraction of one, but not of one
-        so small that it says nothing.
-        """
-        free = max_flips > 0 and self.crops >= FEWEST_CROPS
-        return max(max_flips * self.crops, 1.0 if free else 0.0)
+        """Return how many crops may flip where ``max_flips`` of all may."""
+        return allowed_flips(max_flips, self.crops)
 
     def caution(self, max_flips: float) -> str:
         """Return what these crops cannot show though they pass; empty where they can."""
@@ -139,7 +132,8 @@ class Parity:
             f"{self.crops} crops (allowed {self.allowed(flips_limit):.1f}), largest probability "
             f"difference {self.max_score_difference:.4f} (allowed {score_limit}); crops that "
             f"flipped:\n"
-            f"  {shown}\nquantise on more typical crops, or loosen --gate.max-flips knowingly"
+            f"  {shown}\nquantise with fewer --max-flips or on more typical crops, or loosen "
+            "--gate.max-flips knowingly"
         )
 
 

@@ -92,5 +92,6 @@ def lamps_int8(lamps_checkpoint: Path, lamps: Path) -> Path:
 
     target = lamps / "int8"
     options = ["--calibration", lamps / "train", "--validation", lamps / "val", "--samples", "64"]
+    options += ["--max-flips", "0.05"]
     assert main([*map(str, [lamps_checkpoint, *options, "--output", target])]) == 0
     return target

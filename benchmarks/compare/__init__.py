@@ -6,6 +6,14 @@ is the command ``python -m benchmarks.compare OLD NEW`` (see ``cli``).
 
 from __future__ import annotations
 
-from .pairing import Flips, Paired, flips, mcnemar
+from .pairing import (
+    FEWEST_CROPS,
+    INT8_FLIPS,
+    Flips,
+    Paired,
+    allowed_flips,
+    flips,
+    mcnemar,
+)
 
-__all__ = ["Flips", "Paired", "flips", "mcnemar"]
+__all__ = ["FEWEST_CROPS", "INT8_FLIPS", "Flips", "Paired", "allowed_flips", "flips", "mcnemar"]

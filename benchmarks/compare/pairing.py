@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,21 @@ from runtime.arrays import Bools
 from runtime.decode import Decoded
 from runtime.errors import ConfigError
 
-__all__ = ["Flips", "Paired", "flips", "mcnemar"]
+__all__ = ["FEWEST_CROPS", "INT8_FLIPS", "Flips", "Paired", "allowed_flips", "flips", "mcnemar"]
+
+INT8_FLIPS: Final = 0.01
+"""Share of answers that INT8 may change where nobody says otherwise."""
+FEWEST_CROPS: Final = 50
+"""Least set of which one crop may flip though that is more than the allowed share."""
+
+
+def allowed_flips(most: float, crops: int) -> float:
+    """Return how many of ``crops`` may flip where a share of ``most`` may.
+
+    One flip is within the budget of a set too small to hold a fraction of one, but not of one so
+    small that it says nothing.
+    """
+    return max(most * crops, 1.0 if most > 0 and crops >= FEWEST_CROPS else 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 One set of decisions serves every engine (``placement``); ranges come from the user's own crops, and
 where calibration costs too much, from a training through the roundings (``--qat-steps``). Layers
-that cost a head or a reading more than its budget go back to float, the most harmful first. The
+that cost a head or a reading more than its budget, or change more answers than the exporters' gate
+lets pass, go back to float, the most harmful first. The
 result is a checkpoint whose ``int8.onnx`` exporters translate into the form that their engine runs
 fastest.
 """
@@ -37,7 +38,7 @@ from train.threads import use_threads
 from .calibration import Calibration
 from .config import QuantizeConfig
 from .decisions import Decisions
-from .drops import Drop, allowed_drops, divergence, drop_rows, measure_drops
+from .drops import Changed, Drop, Verdict, allowed_drops, divergence, drop_rows, measure_drops
 from .harm import Outcome, fit_budget
 from .int8_speed import Speed, compare_speed, score_on
 from .own_decisions import decide_for_openvino
@@ -68,12 +69,11 @@ class _Bench:
     trained on belong to that one's scores."""
     budgets: Mapping[str, float]
 
-    def decide(self, decisions: Decisions, operating: OperatingPoint) -> Outcome:
+    def decide(self, decisions: Decisions, judge: _Judge) -> Outcome:
         """Choose the layers that run in INT8."""
-        schema = self.source.schema
         return fit_budget(
             decisions,
-            lambda logits: self.drops(decode(schema, logits, operating)),
+            judge,
             lambda names: decisions.score(names, self.crops),
             self.calibration.images,
         )
@@ -82,6 +82,24 @@ class _Bench:
         """Measure what answers for the validation crops lose against the float checkpoint's."""
         schema, targets = self.source.schema, self.crops.targets
         return measure_drops(schema, self.answers, answers, targets, self.budgets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """Says what scores in INT8 lose and change."""
+
+    bench: _Bench
+    operating: OperatingPoint
+    """Of the checkpoint to be made."""
+    answers: Decoded
+    """What its float weights make of the validation crops: what the exporters' gate compares with.
+    After a training they are not those of the checkpoint that it started from."""
+
+    def __call__(self, logits: Logits) -> Verdict:
+        bench = self.bench
+        answers = decode(bench.source.schema, logits, self.operating)
+        changed = Changed(flips(self.answers, answers), bench.config.max_flips)
+        return Verdict(bench.drops(answers), changed)
 
 
 def quantize(config: QuantizeConfig) -> Checkpoint:
@@ -97,14 +115,15 @@ def quantize(config: QuantizeConfig) -> Checkpoint:
     use_threads(config.threads)
     bench = _open(config)
     source, schema, spec = bench.source, bench.source.schema, bench.source.input
-    network, operating, tuned = source.build(), source.operating, None
+    network, tuned = source.build(), None
+    judge = _Judge(bench, source.operating, bench.answers)
     if config.qat.steps:
         tuned = _tune(bench)
         network, decisions = tuned.network, tuned.decisions
-        operating = _refit(bench, network)
+        judge = _refitted(bench, network)
     else:
         decisions = Decisions.measure(network, schema, spec, bench.calibration.images)
-    outcome = bench.decide(decisions, operating)
+    outcome = bench.decide(decisions, judge)
     forms = _forms(bench, decisions, outcome)
     engine = config.timed_engine
     models = {"float": decisions.model, **forms}
@@ -114,14 +133,14 @@ def quantize(config: QuantizeConfig) -> Checkpoint:
         for name, form in forms.items()
     }
     report = {
-        **_report(bench, decisions, outcome, operating, scores),
+        **_report(bench, decisions, outcome, judge, scores),
         "calibration": bench.calibration.to_object(),
         "speed": speed.to_object(),
         "history": list(tuned.history) if tuned else [],
     }
     _show(outcome, report, speed)
     metrics = {**source.metrics, **_accuracies(bench, outcome.logits), "quantize": report}
-    return _write(bench, network, forms, operating, metrics, tuned)
+    return _write(bench, network, forms, judge.operating, metrics, tuned)
 
 
 def _forms(bench: _Bench, decisions: Decisions, outcome: Outcome) -> dict[str, Any]:
@@ -167,15 +186,12 @@ def _tune(bench: _Bench) -> Tuned:
     )
 
 
-def _refit(bench: _Bench, network: Network) -> OperatingPoint:
-    """Fit temperatures and thresholds of a network that was trained on."""
-    crops = bench.crops
-    return fit_operating_point(
-        bench.source.schema,
-        score(network, crops),
-        crops.targets,
-        fitted_on=crops.origin,
-    )
+def _refitted(bench: _Bench, network: Network) -> _Judge:
+    """Judge a network that was trained on, with temperatures and thresholds of its own."""
+    schema, crops = bench.source.schema, bench.crops
+    logits = score(network, crops)
+    operating = fit_operating_point(schema, logits, crops.targets, fitted_on=crops.origin)
+    return _Judge(bench, operating, decode(schema, logits, operating))
 
 
 def _accuracies(bench: _Bench, logits: Logits) -> dict[str, Any]:
@@ -190,23 +206,23 @@ def _report(
     bench: _Bench,
     decisions: Decisions,
     outcome: Outcome,
-    operating: OperatingPoint,
+    judge: _Judge,
     ported: Mapping[str, Logits],
 ) -> dict[str, Any]:
     """Return what was measured, as JSON values."""
     schema = bench.source.schema
     forms = {}
     for name, logits in {_SHARED: outcome.logits, **ported}.items():
-        answers = decode(schema, logits, operating)
+        verdict = judge(logits)
         forms[name] = {
-            "flips": flips(bench.answers, answers).share.to_object(),
+            "flips": verdict.changed.flips.share.to_object(),
             "divergence": divergence(schema, bench.expected, logits),
-            "exceeded": [str(drop) for drop in bench.drops(answers) if not drop.within],
+            "exceeded": [*map(str, verdict.exceeded)],
         }
     names = [node.name for node in weighted_nodes(decisions.model)]
     return {
         "crops": len(bench.crops),
-        "drops": {drop.name: drop.to_object() for drop in outcome.drops},
+        "drops": {drop.name: drop.to_object() for drop in outcome.verdict.drops},
         "forms": forms,
         "int8_layers": list(outcome.names),
         "returned": [layer.to_object() for layer in outcome.returned],
@@ -228,11 +244,11 @@ def _form_rows(report: Mapping[str, Any]) -> Rows:
 
 
 def _show(outcome: Outcome, report: Mapping[str, Any], speed: Speed) -> None:
-    show_table("INT8 against float", drop_rows(outcome.drops))
+    show_table("INT8 against float", drop_rows(outcome.verdict.drops))
     show_table("Forms", _form_rows(report))
     for name, form in report["forms"].items():
-        for drop in form["exceeded"]:
-            print(f"{name}: {drop}")
+        for each in form["exceeded"]:
+            print(f"{name}: {each}")
     show_table("Layers back in float", outcome.rows())
     total = len(outcome.names) + len(outcome.returned)
     never = report["never_int8"]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from benchmarks.compare import INT8_FLIPS
 from runtime.errors import ConfigError
 from runtime.preprocess import InputSpec
 from runtime.schema import Schema
@@ -48,6 +49,10 @@ class QuantizeConfig:
         default_factory=dict
     )
     """Those of single heads and readings, or of ``exact``, for example ``colour=0.002``."""
+    max_flips: Annotated[float, tyro.conf.arg(name="max-flips")] = INT8_FLIPS
+    """Largest share of answers, right or wrong, that may differ from those of the same weights in
+    float: what the exporters' gate allows. One of 50 or more crops may, unless it is 0. Layers go
+    back to float until it holds; 1 for no such limit."""
     engine: Literal["auto", "onnxruntime", "openvino"] = "auto"
     """Where float and INT8 are timed; ``auto``: OpenVINO where it is installed."""
     engine_best: Annotated[bool, tyro.conf.arg(name="engine-best")] = False
@@ -68,6 +73,8 @@ class QuantizeConfig:
         check_samples(self.samples)
         if not all(0 <= drop <= 1 for drop in drops):
             raise ConfigError(f"--max-drop and --max-drops must be in [0, 1], got {drops}")
+        if not 0 <= self.max_flips <= 1:
+            raise ConfigError(f"--max-flips must be in [0, 1], got {self.max_flips}")
         if self.engine_best and self.timed_engine != "openvino":
             raise ConfigError("--engine-best is about OpenVINO: pass --engine openvino")
 

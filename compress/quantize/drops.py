@@ -1,4 +1,4 @@
-"""What a compressed network loses against the one before, per head and reading, and what it may.
+"""What a compressed network loses and changes against the one before, and what it may.
 
 Few crops make a drop uncertain: on 100 crops one more error is a whole point. So every drop comes
 with its 95 % interval, and one lost crop is within any budget above 0, else a set too small to hold
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.compare import Paired, mcnemar
+from benchmarks.compare import Flips, Paired, allowed_flips, mcnemar
 from benchmarks.labelled import Targets
 from benchmarks.metrics import Metrics, evaluate
 from benchmarks.report import Rows
@@ -23,7 +23,16 @@ from runtime.errors import ConfigError
 from runtime.schema import Schema
 from runtime.scores import probabilities
 
-__all__ = ["EXACT", "Drop", "allowed_drops", "divergence", "drop_rows", "measure_drops"]
+__all__ = [
+    "EXACT",
+    "Changed",
+    "Drop",
+    "Verdict",
+    "allowed_drops",
+    "divergence",
+    "drop_rows",
+    "measure_drops",
+]
 
 EXACT: Final = "exact"
 """What the whole answer is called among heads and readings."""
@@ -97,6 +106,40 @@ class Drop:
             f"{self.name} loses {self.paired.drop:.4f} ({low:+.4f} to {high:+.4f}) on "
             f"{self.paired.total} crops, allowed are {self.allowed}"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """How many answers are others than before, right or wrong."""
+
+    flips: Flips
+    budget: float
+
+    @property
+    def within(self) -> bool:
+        """Whether the budget holds, counted as the export gate counts."""
+        return len(self.flips.where) <= allowed_flips(self.budget, self.flips.total)
+
+    def __str__(self) -> str:
+        allowed = allowed_flips(self.budget, self.flips.total)
+        return (
+            f"{len(self.flips.where)} of {self.flips.total} answers differ from those of the float "
+            f"network, allowed are {int(allowed)} ({self.budget:g})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a compressed network loses and changes."""
+
+    drops: Sequence[Drop]
+    changed: Changed
+
+    @property
+    def exceeded(self) -> list[Drop | Changed]:
+        """The budgets that do not hold."""
+        changed = [] if self.changed.within else [self.changed]
+        return [*(drop for drop in self.drops if not drop.within), *changed]
 
 
 def measure_drops(

@@ -18,14 +18,14 @@ from runtime.schema import Schema
 from train.progress import progress
 
 from .decisions import Decisions
-from .drops import EXACT, Drop, divergence
+from .drops import EXACT, Changed, Drop, Verdict, divergence
 
 __all__ = ["Outcome", "ReturnedLayer", "fit_budget", "rank_layers"]
 
 _RANKING_CROPS: Final = 200
 
-Judge = Callable[[Logits], Sequence[Drop]]
-"""Scores of the validation crops to what they lose."""
+Judge = Callable[[Logits], Verdict]
+"""Scores of the validation crops to what they lose and change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class ReturnedLayer:
     harm: float
     """Divergence of the exceeded heads when this layer alone is in INT8, nats per crop."""
     exceeded: str
-    """The drop that it went back for."""
+    """The budget that it went back for."""
 
     def to_object(self) -> Mapping[str, Any]:
         """Return plain JSON values."""
@@ -51,7 +51,7 @@ class Outcome:
     """Layers in INT8, in the graph's order."""
     returned: Sequence[ReturnedLayer]
     """Layers that went back to float, in the order in which they did."""
-    drops: Sequence[Drop]
+    verdict: Verdict
     logits: Logits
     """Of the validation crops."""
 
@@ -87,7 +87,7 @@ def fit_budget(
 
     Args:
         decisions: Of the network.
-        judge: Says what the validation crops lose.
+        judge: Says what the validation crops lose and change.
         score: Layers in INT8 to the scores of the validation crops.
         crops: Calibration crops, to rank layers on if need be.
 
@@ -96,10 +96,10 @@ def fit_budget(
     """
     names = list(decisions.names)
     logits = score(names)
-    drops = judge(logits)
+    verdict = judge(logits)
     returned: list[ReturnedLayer] = []
     harms: Mapping[str, Mapping[str, float]] = {}
-    while exceeded := [drop for drop in drops if not drop.within]:
+    while exceeded := verdict.exceeded:
         say(f"{'; '.join(map(str, exceeded))}")
         harms = harms or rank_layers(decisions, crops[:_RANKING_CROPS])
         heads = _heads(decisions.schema, exceeded)
@@ -107,22 +107,26 @@ def fit_budget(
         if len(harm) <= 1:
             raise ParityError(
                 f"{exceeded[0]}, with all layers but {names} back in float; keep the float "
-                "network, train with --qat-steps, or allow more with --max-drop or --max-drops"
+                "network, train with --qat-steps, or allow more with --max-drop, --max-drops or "
+                "--max-flips"
             )
         worst = max(harm, key=harm.__getitem__)
         names.remove(worst)
         returned.append(ReturnedLayer(worst, harm[worst], str(exceeded[0])))
         say(f"{worst} goes back to float")
         logits = score(names)
-        drops = judge(logits)
-    return Outcome(names, returned, drops, logits)
+        verdict = judge(logits)
+    return Outcome(names, returned, verdict, logits)
 
 
-def _heads(schema: Schema, exceeded: Sequence[Drop]) -> list[str]:
+def _heads(schema: Schema, exceeded: Sequence[Drop | Changed]) -> list[str]:
     """Return the heads that exceeded budgets are about."""
     readings = {reading.name: reading.heads for reading in schema.readings}
     whole = [head.name for head in schema.heads]
     found = set[str]()
-    for drop in exceeded:
-        found.update(whole if drop.name == EXACT else readings.get(drop.name, (drop.name,)))
+    for each in exceeded:
+        if isinstance(each, Changed) or each.name == EXACT:
+            found.update(whole)
+        else:
+            found.update(readings.get(each.name, (each.name,)))
     return [name for name in whole if name in found]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ class StepKind:
     """The option that names the checkpoint to start from; its digest has the same name."""
     words: Callable[[Any, Checkpoint], list[str]]
     """Options, and the checkpoint that the chain ends in, to the words of the command line."""
+    earlier: Mapping[str, Any] = field(default_factory=dict)
+    """What options did that a record does not have, since it is older than they are."""
     nested: str = ""
     """The option below which training data and teachers stand, where they are not at the top."""
 
@@ -86,11 +88,13 @@ def _read(folder: Path, name: str, entry: object) -> Step:
         raise CheckpointError(f"{where} is of a command that cannot be repeated; {[*STEPS]} can")
     if not isinstance(entry, Mapping) or not {"config", "inputs"} <= entry.keys():
         raise CheckpointError(f"{where} has no record of its options and inputs")
-    kind = STEPS[command]()
+    kind, given = STEPS[command](), entry["config"]
+    if isinstance(given, Mapping):
+        given = {**kind.earlier, **given}
     return Step(
         name=name,
         kind=kind,
-        config=from_plain(kind.config, entry["config"], f"{where}, config"),
+        config=from_plain(kind.config, given, f"{where}, config"),
         inputs=_digests(entry["inputs"], where),
         environment=entry.get("environment", {}),
     )
@@ -154,6 +158,7 @@ def _quantize() -> StepKind:
         work=quantize,
         start="checkpoint",
         words=words,
+        earlier={"max_flips": 1.0},
         nested="qat",
     )
 

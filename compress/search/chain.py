@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.compare import INT8_FLIPS
 from compress.distill.cli import DistillConfig, distill
 from compress.quantize.cli import QuantizeConfig, quantize
 from compress.quantize.qat import QatConfig
@@ -85,6 +86,7 @@ class Chain:
                 output=output,
                 samples=config.samples,
                 max_drop=config.max_drop if self.effort.final else 1.0,
+                max_flips=self._max_flips(),
                 qat=self._qat(),
                 seed=config.seed,
                 threads=config.threads,
@@ -131,6 +133,12 @@ class Chain:
             loss=config.loss,
             cache_mb=config.cache_mb,
         )
+
+    def _max_flips(self) -> float:
+        if not self.effort.final:
+            return 1.0
+        flips = self.config.max_flips
+        return INT8_FLIPS if flips is None else flips
 
     def _gate(self) -> tuple[str, ...]:
         if not self.effort.final:

@@ -87,7 +87,8 @@ class SearchConfig:
     max_drop: float | None = None
     """Largest loss that INT8 may cost a fully trained network, as compress.quantize takes it."""
     max_flips: float | None = None
-    """Largest share of flips at the export gate; the exporter's own where not given."""
+    """Largest share of answers that a final engine may change, as compress.quantize and the
+    exporters' gate take it; their own where not given."""
     duration: float = 5.0
     """Least seconds per scenario when an artifact is judged."""
     engine_threads: int = 1

@@ -77,7 +77,7 @@ def place(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         quick = partial(compare_interleaved, rounds=5, block_s=0.001)
         patch.setattr(compress.slim.comparison, "compare_interleaved", quick)
         assert compress.slim.cli.main([*slim, *data, *options(folder, output="slim")]) == 0
-    int8 = [str(folder / "slim"), "--samples", "48", "--max-drop", "1"]
+    int8 = [str(folder / "slim"), "--samples", "48", "--max-drop", "1", "--max-flips", "1"]
     lists = options(folder, calibration="train", validation="val", output="int8")
     assert compress.quantize.cli.main([*int8, *lists]) == 0
     # A network of seconds is unsure everywhere: rounding decides, so every flip is let pass.

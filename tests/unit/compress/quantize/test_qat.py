@@ -53,6 +53,7 @@ def options(source: Path, lamps: Path, output: Path, **changes: Any) -> Quantize
         output=output,
         samples=64,
         max_drop=1.0,
+        max_flips=1.0,
         engine="onnxruntime",
         qat=QatConfig(**{**settings, **changes}),
     )

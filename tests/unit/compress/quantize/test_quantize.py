@@ -38,7 +38,7 @@ def arguments(checkpoint: Path, lamps: Path, output: Path, *more: str) -> list[s
     return [
         str(checkpoint),
         *("--calibration", str(lamps / "train"), "--validation", str(lamps / "val")),
-        *("--samples", "64", "--output", str(output), *more),
+        *("--samples", "64", "--max-flips", "1", "--output", str(output), *more),
     ]
 
 
@@ -157,6 +157,19 @@ def test_a_budget_that_allows_the_loss_keeps_the_layer(
     report = load_checkpoint(tmp_path / "out").metrics["quantize"]
     assert report["returned"] == []
     assert report["drops"]["exact"]["drop"] > 0.1
+
+
+def test_layers_that_change_too_many_answers_go_back_to_float(
+    quick: Decisions, lamps_checkpoint: Path, lamps: Path, tmp_path: Path
+) -> None:
+    break_stem(quick)
+    options = ("--max-drop", "1", "--max-flips", "0.05")
+    assert main(arguments(lamps_checkpoint, lamps, tmp_path / "out", *options)) == 0
+    report = load_checkpoint(tmp_path / "out").metrics["quantize"]
+    (returned,) = report["returned"]
+    assert returned["layer"] == "backbone.stem.0"
+    assert returned["why"].endswith("float network, allowed are 4 (0.05)")
+    assert report["forms"]["int8"]["flips"]["value"] <= 0.05
 
 
 def test_where_no_layer_keeps_the_budget_nothing_is_written(
@@ -295,6 +308,7 @@ def test_settings_out_of_range() -> None:
         ({"samples": 31}, "--samples 31 is too few"),
         ({"max_drop": -0.1}, r"--max-drop and --max-drops must be in \[0, 1\]"),
         ({"max_drops": {"a": 1.5}}, r"must be in \[0, 1\], got \[1.5\]"),
+        ({"max_flips": 1.01}, r"--max-flips must be in \[0, 1\], got 1.01"),
     ):
         with pytest.raises(ConfigError, match=message):
             config(**wrong)

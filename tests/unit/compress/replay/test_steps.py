@@ -78,6 +78,14 @@ def test_a_training_in_int8_has_its_data_and_teachers_below(checkpoint: Checkpoi
     )
 
 
+def test_a_record_older_than_an_option_did_without_it(checkpoint: Checkpoint) -> None:
+    given = {name: GIVEN[name] for name in ("checkpoint", "calibration", "validation", "output")}
+    entry = json.loads(json.dumps(lineage_entry(QuantizeConfig(**given), {})))
+    assert entry["config"].pop("max_flips") == 0.01
+    (step,) = read_steps(replace(checkpoint, lineage={"quantize": entry}))
+    assert step.config == QuantizeConfig(**given, max_flips=1.0)
+
+
 @pytest.mark.parametrize("steps", [0, 1])
 def test_a_training_in_int8_takes_over_what_slimming_does(
     checkpoint: Checkpoint, steps: int
