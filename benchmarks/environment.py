@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from runtime.cores import own_cores
+
 from .device.state import power_mode, read_state
 
 __all__ = ["device", "environment"]
@@ -58,9 +60,7 @@ def device() -> Mapping[str, str | int | Sequence[str]]:
     return {
         "arch": platform.machine(),
         "cpu": fields.get("model name") or platform.processor() or "unknown",
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        "cores": len(own_cores()),
         "flags": sorted(_TELLING_FLAGS.intersection(flags)),
         "soc": _text(_DEVICE_TREE).replace("\0", " ").strip(),
     }

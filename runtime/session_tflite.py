@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import Images, Logits
+from .cores import own_cores
 from .engine_imports import import_litert
 from .errors import EngineError
 from .graph_contract import Port, Scores, check_graph, check_images, run_fixed
@@ -93,7 +93,7 @@ class TfliteSession:
         self._free: SimpleQueue[_Lane] | None = SimpleQueue()
         self._free.put(first)
         # An entry for each interpreter that may still be made.
-        self._unmade = [None] * ((os.cpu_count() or 1) // options.threads - 1)
+        self._unmade = [None] * (len(own_cores()) // options.threads - 1)
 
     def run(self, images: Images) -> Logits:
         """Score (N, height, width, 3) uint8 images; see ``Session.run``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.arrays import Image
+from runtime.cores import own_cores
 from runtime.errors import DataError, ImageError
 from runtime.preprocess import MIN_SIDE_PX, decode_image, load_image
 
@@ -224,7 +224,7 @@ def for_each(count: int, work: Callable[[int], None]) -> None:
     if count <= chunk:
         run()
         return
-    threads = min(_MOST_THREADS, (os.cpu_count() or 1) + 4)
+    threads = min(_MOST_THREADS, len(own_cores()) + 4)
     with ThreadPoolExecutor(threads) as pool:
         tasks = [pool.submit(run) for _ in range(threads)]
         try:

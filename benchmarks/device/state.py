@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -11,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from runtime.cores import own_cores
 
 from .readings import folders, number, text
 
@@ -76,7 +77,7 @@ def read_state(root: Path = Path("/")) -> State:
     Args:
         root: Where ``sys`` and ``proc`` are.
     """
-    cores = [root / _CPU / f"cpu{core}" for core in _cores()]
+    cores = [root / _CPU / f"cpu{core}" for core in own_cores()]
     return State(
         at_ns=time.monotonic_ns(),
         governors=_governors(cores),
@@ -107,12 +108,6 @@ def power_mode() -> str | None:
         return None
     found = re.search(r"NV Power Mode:\s*(\S+)", done.stdout)
     return found.group(1) if found else None
-
-
-def _cores() -> Sequence[int]:
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return range(os.cpu_count() or 1)
 
 
 def _governors(cores: Sequence[Path]) -> Sequence[str]:

@@ -12,7 +12,6 @@ Exit codes: 0 done, 1 error, 2 usage.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from benchmarks.command import run_command, say
 from benchmarks.environment import environment
 from benchmarks.figures import check_matplotlib
 from benchmarks.report import Report
+from runtime.cores import own_cores
 from runtime.errors import ConfigError
 from runtime.staging import check_free
 
@@ -44,8 +44,7 @@ Axis: TypeAlias = Literal["batch", "threads", "streams", "cameras", "size"]
 
 def _cores(times: int) -> tuple[int, ...]:
     """Return powers of two up to the number of cores, ``times`` as many at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return tuple(1 << power for power in range((times * (cores or 1)).bit_length()))
+    return tuple(1 << power for power in range((times * len(own_cores())).bit_length()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from runtime.cores import own_cores
 from runtime.errors import ConfigError, HeadlightError
 
 from .dataset import Job, build, describe, is_already_there
@@ -34,7 +34,7 @@ class SynthConfig:
     seed: int = 0
     """Seed; sample i depends only on the seed, i and the fonts."""
     workers: int | None = None
-    """Number of processes; default one for each CPU."""
+    """Number of processes; default one for each core that this process may use."""
     font: Path | None = None
     """Font for Chinese characters; default those of fonts-noto-cjk and fonts-wqy-*."""
 
@@ -62,7 +62,7 @@ def synthesize(config: SynthConfig) -> bool:
     job = Job(schema=config.schema, count=config.n, seed=config.seed, fonts=fonts)
     if is_already_there(config.out, describe(job)):
         return False
-    workers = config.workers or os.cpu_count() or 1
+    workers = config.workers or len(own_cores())
     with _progress(config.n) as advance:
         build(job, config.out, workers=workers, progress=advance)
     return True

@@ -16,7 +16,7 @@ from .trees import ORIN, XEON, plant
 
 @pytest.fixture(autouse=True)
 def _one_core(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_cores", lambda: [0])
+    monkeypatch.setattr(module, "own_cores", lambda: [0])
 
 
 def test_a_jetson_tells_its_state(tmp_path: Path) -> None:

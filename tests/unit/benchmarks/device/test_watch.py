@@ -21,7 +21,7 @@ from .trees import XEON, plant
 
 @pytest.fixture
 def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> State:
-    monkeypatch.setattr(state_module, "_cores", lambda: [0])
+    monkeypatch.setattr(state_module, "own_cores", lambda: [0])
     return replace(read_state(plant(tmp_path, XEON)), ticks=(0, 1000), swapped_in_pages=5)
 
 
