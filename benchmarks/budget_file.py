@@ -12,6 +12,7 @@ from runtime.strict import StrictObject
 
 from .budget import FAMILIES, Limit
 from .command import say
+from .environment import TELLING_FLAGS
 
 __all__ = ["LOAD_KEYS", "limits_for", "read_budget", "read_load", "read_toml"]
 
@@ -150,6 +151,11 @@ def _differences(what: str, wanted: object, device: Mapping[str, Any]) -> Iterat
         texts = {key: item.text(key, default="") for key in _MATCH_TEXTS}
         flags = item.texts("flags", default=())
         cores = item.integer("cores", default=device["cores"])
+    if unknown := sorted({*flags} - TELLING_FLAGS):
+        raise ConfigError(
+            f"{what}: no device is known by the flags {unknown}; use some of "
+            f"{sorted(TELLING_FLAGS)}"
+        )
     for key, text in texts.items():
         if text.lower() not in str(device[key]).lower():
             yield f"{key} is {device[key]!r}, not {text!r}"

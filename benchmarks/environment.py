@@ -14,7 +14,7 @@ from runtime.cores import own_cores
 
 from .device.state import power_mode, read_state
 
-__all__ = ["device", "environment"]
+__all__ = ["TELLING_FLAGS", "device", "environment"]
 
 PACKAGES: Final = (
     "headlight",
@@ -26,7 +26,7 @@ PACKAGES: Final = (
     "ai-edge-litert",
     "torch",
 )
-_TELLING_FLAGS: Final = frozenset(
+TELLING_FLAGS: Final = frozenset(
     {
         "avx2",
         "avx512f",
@@ -61,7 +61,7 @@ def device() -> Mapping[str, str | int | Sequence[str]]:
         "arch": platform.machine(),
         "cpu": fields.get("model name") or platform.processor() or "unknown",
         "cores": len(own_cores()),
-        "flags": sorted(_TELLING_FLAGS.intersection(flags)),
+        "flags": sorted(TELLING_FLAGS.intersection(flags)),
         "soc": _text(_DEVICE_TREE).replace("\0", " ").strip(),
     }
 

@@ -235,14 +235,14 @@ def test_limits_of_no_device_that_is_this_are_told(
         schema = 1
         limits = [{ metric = "accuracy.exact", min = 0.9 }]
         [device.orin]
-        match = { soc = "tegra234", flags = ["i8mm", "i9mm"], cores = 8 }
+        match = { soc = "tegra234", flags = ["i8mm", "sve"], cores = 8 }
         limits = [{ metric = "latency.engine_ms", stat = "p99", max = 2 }]
         """,
     )
     assert len(read_budget(path, DEVICE)) == 1
     told = capsys.readouterr().err
     assert "this is none of its devices" in told
-    assert "'orin': no flags ['i9mm'] here; 6 cores, not 8\n" in told
+    assert "'orin': no flags ['sve'] here; 6 cores, not 8\n" in told
 
 
 SIZE = "metric = 'size.engine_mb'"
@@ -266,6 +266,10 @@ SIZE = "metric = 'size.engine_mb'"
         ("schema = 1\n[device.a]\nmatch = { cpu = 7 }\nlimits = []", "'cpu' must be str"),
         ("schema = 1\n[device.a]\nmatch = { cores = '6' }\nlimits = []", "'cores' must be int"),
         ("schema = 1\n[device.a]\nmatch = { flags = 'i8mm' }\nlimits = []", "must be list"),
+        (
+            "schema = 1\n[device.a]\nmatch = { flags = ['avx512vnni'] }\nlimits = []",
+            r"device 'a': match: no device is known by the flags \['avx512vnni'\]; use some of",
+        ),
         ("schema = 1\n[device.a]\nmatch = { flags = [8] }\nlimits = []", "hold only str"),
         ("schema = 1\n[device.a]\nmatch = 7\nlimits = []", "'match' must be dict"),
         ("schema = 1\n[device.a]\nlimits = []\nmatsch = {}", "matsch"),
