@@ -25,7 +25,7 @@ test: export HEADLIGHT_INSTALLED := onnxruntime openvino $(if $(EVERYTHING),tens
 # As many tests as cores: threads of one that wait for each other by spinning make another wait.
 test: export OMP_NUM_THREADS := 1
 test: fonts ## all tests
-	$(RUN) pytest -n $(JOBS) --dist loadfile
+	$(RUN) pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Rendered Chinese plates need a font with these characters; without one the renderer says so.
 fonts: $(READY) ## install a font with Chinese characters where there is none, as root

@@ -13,7 +13,7 @@ from runtime.errors import ConfigError
 
 from .augment import augment_batch
 from .data import Batch
-from .gradients import FastGradients
+from .fast_kernels import FastKernels
 from .guidance import Guidance, trained_modules
 from .loop_config import LoopConfig
 from .losses import MultiHeadLoss, Truth
@@ -93,7 +93,7 @@ class TrainingStep:
     def _minimised(self, images: Tensor, truths: Sequence[Truth], counts: Tensor) -> Tensor:
         """Return these rows' part of the batch's loss."""
         bf16 = uses_bf16(self.config.precision)
-        with FastGradients(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        with FastKernels(), torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             if self.guidance is None:
                 logits, guided = self.network(images), None
             else:

@@ -1,17 +1,27 @@
-"""Gradients of convolutions in bfloat16 against torch's own in float32."""
+"""What is computed otherwise in bfloat16 against torch's own in float32."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from train.gradients import FastGradients, _Depthwise, _OnSmallMap
+from train import fast_kernels
+from train.fast_kernels import (
+    FastKernels,
+    _Depthwise,
+    _MeanOverPlaces,
+    _OfManyChannels,
+    _OnSmallMap,
+    _Pointwise,
+)
 
 Grads = tuple[Tensor, Tensor, Tensor]
+KINDS = (_Depthwise, _OfManyChannels, _OnSmallMap, _Pointwise)
 
 
 def depthwise(
@@ -25,7 +35,7 @@ def gradients(conv: nn.Conv2d, image: Tensor, *, fast: bool) -> Grads:
     image = image.detach().requires_grad_()
     conv.zero_grad()
     if fast:
-        with FastGradients(), torch.autocast("cpu", torch.bfloat16):
+        with FastKernels(), torch.autocast("cpu", torch.bfloat16):
             found = conv(image)
     else:
         found = conv(image)
@@ -79,6 +89,10 @@ def test_gradients_are_those_of_float32(
     ],
 )
 def test_small_maps(conv: nn.Conv2d, size: tuple[int, int]) -> None:
+    check_product(conv, size)
+
+
+def check_product(conv: nn.Conv2d, size: tuple[int, int]) -> None:
     torch.manual_seed(3)
     image = torch.randn(4, conv.in_channels, *size)
     exact = gradients(conv, image, fast=False)
@@ -87,6 +101,59 @@ def test_small_maps(conv: nn.Conv2d, size: tuple[int, int]) -> None:
         for own, told in zip(found, exact, strict=True):
             assert own.shape == told.shape
             assert float((own - told).norm() / told.norm()) < 6e-3
+
+
+@pytest.mark.parametrize(
+    ("conv", "size"),
+    [
+        (nn.Conv2d(64, 80, 3, padding=1), (2, 3)),
+        (nn.Conv2d(96, 64, (3, 1)), (4, 3)),
+        (nn.Conv2d(80, 72, (2, 5), padding=(1, 2)), (1, 2)),
+        (nn.Conv2d(64, 64, 3, padding=(0, 2)), (3, 4)),
+    ],
+)
+def test_many_channels(
+    conv: nn.Conv2d, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_kernels, "_WEIGHTS_BEYOND_CACHE", 0)
+    monkeypatch.setattr(fast_kernels, "_multiplies_tiles", lambda: True)
+    monkeypatch.setattr(_OnSmallMap, "apply", None)  # any call would fail
+    check_product(conv, size)
+
+
+@pytest.mark.parametrize(("into", "out"), [(24, 24), (8, 24), (24, 8)])
+@pytest.mark.parametrize("size", [(1, 1), (6, 18)])
+def test_one_place(into: int, out: int, size: tuple[int, int]) -> None:
+    check_product(nn.Conv2d(into, out, 1), size)
+
+
+@pytest.mark.parametrize("axes", [(2, 3), [2, 3]])
+def test_the_gradient_of_a_mean_lies_as_the_picture(
+    axes: tuple[int, int] | list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+    apply = partial(_noted, calls, _MeanOverPlaces, _MeanOverPlaces.apply)
+    monkeypatch.setattr(_MeanOverPlaces, "apply", apply)
+    torch.manual_seed(3)
+    picture = torch.randn(2, 5, 3, 4).to(memory_format=torch.channels_last)
+    weights = torch.randn(2, 5, 1, 1)
+    found = []
+    for context in (FastKernels(), nullcontext()):
+        with context, torch.autocast("cpu", torch.bfloat16):
+            image = picture.clone().requires_grad_()
+            pooled = image.mean(axes, keepdim=True)
+            (pooled * weights).sum().backward()
+        assert image.grad is not None
+        found.append((pooled.detach(), image.grad))
+    assert calls == [_MeanOverPlaces]
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1])
+    assert found[0][1].is_contiguous(memory_format=torch.channels_last)
+    with FastKernels(), torch.autocast("cpu", torch.bfloat16):
+        for other in (image.mean(axes), image.mean((1, 2), keepdim=True), image.mean()):
+            assert other.requires_grad
+        torch.randn(2, 5, 3, 4, requires_grad=True).mean(axes, keepdim=True)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -105,7 +172,13 @@ def test_small_maps(conv: nn.Conv2d, size: tuple[int, int]) -> None:
         (nn.Conv2d(64, 64, 3, stride=3), _OnSmallMap),  # 16 places
         (nn.Conv2d(64, 63, 3, stride=3), None),
         (nn.Conv2d(64, 64, 3, stride=3, dilation=2), None),
-        (nn.Conv2d(64, 64, 1, stride=3), None),  # is a product already
+        (nn.Conv2d(64, 64, 1, stride=3), None),
+        (nn.Conv2d(64, 64, 1), _Pointwise),
+        (nn.Conv2d(4, 4, 1, padding=2), None),
+        (nn.Conv2d(4, 4, 1, padding=1), None),
+        (nn.Conv2d(320, 320, 3, stride=3), _OnSmallMap),
+        (nn.Conv2d(320, 320, (12, 9)), _OfManyChannels),  # 4 places
+        (nn.Conv2d(64, 64, (12, 9)), _OnSmallMap),  # few weights
         (nn.Conv2d(128, 128, 3, stride=3, groups=2), None),
     ],
 )
@@ -113,14 +186,23 @@ def test_only_slow_ones_are_taken(
     conv: nn.Conv2d, taken: type[torch.autograd.Function] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = []
-    for kind in (_Depthwise, _OnSmallMap):
+    monkeypatch.setattr(fast_kernels, "_multiplies_tiles", lambda: True)
+    for kind in KINDS:
         monkeypatch.setattr(kind, "apply", partial(_noted, calls, kind, kind.apply))
     image = torch.randn(2, conv.in_channels, 12, 12)
-    with FastGradients(), torch.autocast("cpu", torch.bfloat16):
+    with FastKernels(), torch.autocast("cpu", torch.bfloat16):
         found = conv(image)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(found, conv(image))
+        torch.testing.assert_close(found, conv(image), rtol=2e-2, atol=2e-2)
     assert calls == ([] if taken is None else [taken])
+
+
+def test_without_tiles_convolutions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_kernels, "_multiplies_tiles", lambda: False)
+    monkeypatch.setattr(_OfManyChannels, "apply", None)  # any call would fail
+    conv = nn.Conv2d(320, 320, (12, 9))
+    with FastKernels(), torch.autocast("cpu", torch.bfloat16):
+        assert conv(torch.randn(2, 320, 12, 12)).requires_grad
 
 
 def _noted(
@@ -131,21 +213,23 @@ def _noted(
 
 
 def test_float32_and_evaluation_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in (_Depthwise, _OnSmallMap):
+    for kind in KINDS:
         monkeypatch.setattr(kind, "apply", None)  # any call would fail
-    for conv in (depthwise((5, 5), (2, 2), (2, 2)), nn.Conv2d(64, 64, 3)):
+    for conv in (depthwise((5, 5), (2, 2), (2, 2)), nn.Conv2d(64, 64, 3), nn.Conv2d(6, 6, 1)):
         image = torch.randn(2, conv.in_channels, 6, 6)
-        with FastGradients():
+        with FastKernels():
             conv(image).sum().backward()
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
                 conv(image)
 
 
-@pytest.mark.parametrize("conv", [depthwise((5, 5), (2, 2), (2, 2)), nn.Conv2d(64, 64, 3)])
+@pytest.mark.parametrize(
+    "conv", [depthwise((5, 5), (2, 2), (2, 2)), nn.Conv2d(64, 64, 3), nn.Conv2d(6, 6, 1)]
+)
 def test_frozen_weights_get_no_gradient(conv: nn.Conv2d) -> None:
     image = torch.randn(2, conv.in_channels, 6, 6, requires_grad=True)
     conv.requires_grad_(False)
-    with FastGradients(), torch.autocast("cpu", torch.bfloat16):
+    with FastKernels(), torch.autocast("cpu", torch.bfloat16):
         conv(image).sum().backward()
     assert conv.weight.grad is None
     assert image.grad is not None
