@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from train import fast_kernels
-from train.fast_kernels import (
-    FastKernels,
-    _Depthwise,
-    _MeanOverPlaces,
-    _OfManyChannels,
-    _OnSmallMap,
-    _Pointwise,
-)
+from train.fast_kernels import FastKernels, products
+from train.fast_kernels.convolution import Convolution, Kernels
+from train.fast_kernels.depthwise import DEPTHWISE
+from train.fast_kernels.means import MeanOverPlaces
+from train.fast_kernels.products import MANY_CHANNELS, POINTWISE, SMALL_MAP
 
 Grads = tuple[Tensor, Tensor, Tensor]
-KINDS = (_Depthwise, _OfManyChannels, _OnSmallMap, _Pointwise)
 
 
 def depthwise(
@@ -115,10 +109,11 @@ def check_product(conv: nn.Conv2d, size: tuple[int, int]) -> None:
 def test_many_channels(
     conv: nn.Conv2d, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fast_kernels, "_WEIGHTS_BEYOND_CACHE", 0)
-    monkeypatch.setattr(fast_kernels, "_multiplies_tiles", lambda: True)
-    monkeypatch.setattr(_OnSmallMap, "apply", None)  # any call would fail
+    monkeypatch.setattr(products, "_MANY_WEIGHTS", 0)
+    monkeypatch.setattr(products, "_multiplies_tiles", lambda: True)
+    calls = noted(monkeypatch, Convolution)
     check_product(conv, size)
+    assert calls == [MANY_CHANNELS, MANY_CHANNELS]
 
 
 @pytest.mark.parametrize(("into", "out"), [(24, 24), (8, 24), (24, 8)])
@@ -131,9 +126,7 @@ def test_one_place(into: int, out: int, size: tuple[int, int]) -> None:
 def test_the_gradient_of_a_mean_lies_as_the_picture(
     axes: tuple[int, int] | list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls: list[object] = []
-    apply = partial(_noted, calls, _MeanOverPlaces, _MeanOverPlaces.apply)
-    monkeypatch.setattr(_MeanOverPlaces, "apply", apply)
+    calls = noted(monkeypatch, MeanOverPlaces)
     torch.manual_seed(3)
     picture = torch.randn(2, 5, 3, 4).to(memory_format=torch.channels_last)
     weights = torch.randn(2, 5, 1, 1)
@@ -145,7 +138,7 @@ def test_the_gradient_of_a_mean_lies_as_the_picture(
             (pooled * weights).sum().backward()
         assert image.grad is not None
         found.append((pooled.detach(), image.grad))
-    assert calls == [_MeanOverPlaces]
+    assert len(calls) == 1
     assert torch.equal(found[0][0], found[1][0])
     torch.testing.assert_close(found[0][1], found[1][1])
     assert found[0][1].is_contiguous(memory_format=torch.channels_last)
@@ -159,8 +152,8 @@ def test_the_gradient_of_a_mean_lies_as_the_picture(
 @pytest.mark.parametrize(
     ("conv", "taken"),
     [
-        (depthwise((3, 3), (2, 2), (1, 1)), _Depthwise),
-        (depthwise((5, 5), (1, 1), (2, 2)), _Depthwise),
+        (depthwise((3, 3), (2, 2), (1, 1)), DEPTHWISE),
+        (depthwise((5, 5), (1, 1), (2, 2)), DEPTHWISE),
         (depthwise((3, 3), (1, 1), (1, 1)), None),  # fast by itself
         (depthwise((4, 4), (2, 2), (1, 1)), None),  # not made of 3x3
         (depthwise((5, 1), (1, 1), (2, 0)), None),
@@ -169,26 +162,24 @@ def test_the_gradient_of_a_mean_lies_as_the_picture(
         (nn.Conv2d(6, 6, 5, dilation=2, groups=6), None),
         (nn.Conv2d(6, 6, 5, padding="same", groups=6), None),
         (nn.Conv2d(1, 1, 5), None),
-        (nn.Conv2d(64, 64, 3, stride=3), _OnSmallMap),  # 16 places
+        (nn.Conv2d(64, 64, 3, stride=3), SMALL_MAP),  # 16 places
         (nn.Conv2d(64, 63, 3, stride=3), None),
         (nn.Conv2d(64, 64, 3, stride=3, dilation=2), None),
         (nn.Conv2d(64, 64, 1, stride=3), None),
-        (nn.Conv2d(64, 64, 1), _Pointwise),
+        (nn.Conv2d(64, 64, 1), POINTWISE),
         (nn.Conv2d(4, 4, 1, padding=2), None),
         (nn.Conv2d(4, 4, 1, padding=1), None),
-        (nn.Conv2d(320, 320, 3, stride=3), _OnSmallMap),
-        (nn.Conv2d(320, 320, (12, 9)), _OfManyChannels),  # 4 places
-        (nn.Conv2d(64, 64, (12, 9)), _OnSmallMap),  # few weights
+        (nn.Conv2d(320, 320, 3, stride=3), SMALL_MAP),
+        (nn.Conv2d(320, 320, (12, 9)), MANY_CHANNELS),  # 4 places
+        (nn.Conv2d(64, 64, (12, 9)), SMALL_MAP),  # few weights
         (nn.Conv2d(128, 128, 3, stride=3, groups=2), None),
     ],
 )
 def test_only_slow_ones_are_taken(
-    conv: nn.Conv2d, taken: type[torch.autograd.Function] | None, monkeypatch: pytest.MonkeyPatch
+    conv: nn.Conv2d, taken: Kernels | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = []
-    monkeypatch.setattr(fast_kernels, "_multiplies_tiles", lambda: True)
-    for kind in KINDS:
-        monkeypatch.setattr(kind, "apply", partial(_noted, calls, kind, kind.apply))
+    monkeypatch.setattr(products, "_multiplies_tiles", lambda: True)
+    calls = noted(monkeypatch, Convolution)
     image = torch.randn(2, conv.in_channels, 12, 12)
     with FastKernels(), torch.autocast("cpu", torch.bfloat16):
         found = conv(image)
@@ -197,24 +188,32 @@ def test_only_slow_ones_are_taken(
     assert calls == ([] if taken is None else [taken])
 
 
-def test_without_tiles_convolutions_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_kernels, "_multiplies_tiles", lambda: False)
-    monkeypatch.setattr(_OfManyChannels, "apply", None)  # any call would fail
+def test_without_tiles_only_the_weights_gradient_is_a_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(products, "_multiplies_tiles", lambda: False)
+    calls = noted(monkeypatch, Convolution)
     conv = nn.Conv2d(320, 320, (12, 9))
     with FastKernels(), torch.autocast("cpu", torch.bfloat16):
-        assert conv(torch.randn(2, 320, 12, 12)).requires_grad
+        conv(torch.randn(2, 320, 12, 12))
+    assert calls == [SMALL_MAP]
 
 
-def _noted(
-    calls: list[object], kind: object, apply: Callable[..., Tensor], *args: object
-) -> Tensor:
-    calls.append(kind)
-    return apply(*args)
+def noted(monkeypatch: pytest.MonkeyPatch, kind: type[torch.autograd.Function]) -> list[object]:
+    """Return a list that gets the first argument of every call from now on."""
+    calls: list[object] = []
+    apply: Callable[..., Tensor] = kind.apply
+
+    def noting(*args: object) -> Tensor:
+        calls.append(args[0])
+        return apply(*args)
+
+    monkeypatch.setattr(kind, "apply", noting)
+    return calls
 
 
 def test_float32_and_evaluation_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    for kind in KINDS:
-        monkeypatch.setattr(kind, "apply", None)  # any call would fail
+    monkeypatch.setattr(Convolution, "apply", None)  # any call would fail
     for conv in (depthwise((5, 5), (2, 2), (2, 2)), nn.Conv2d(64, 64, 3), nn.Conv2d(6, 6, 1)):
         image = torch.randn(2, conv.in_channels, 6, 6)
         with FastKernels():
