@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -151,6 +151,16 @@ def _unfold_normalisations(graph: Any) -> None:
         nodes[place : place + 1] = new
     del graph.node[:]
     graph.node.extend(nodes)
+    _drop_constants(graph, {name for node in found for name in node.input[1:]})
+
+
+def _drop_constants(graph: Any, names: Collection[str]) -> None:
+    """Remove constants, and what is said of their types, unless a node reads them."""
+    names = set(names) - {name for node in graph.node for name in node.input}
+    for field in (graph.initializer, graph.value_info):
+        kept = [entry for entry in field if entry.name not in names]
+        del field[:]
+        field.extend(kept)
 
 
 def replace_constants(model: Any, made: Mapping[str, Any]) -> None:

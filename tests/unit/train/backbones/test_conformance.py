@@ -25,6 +25,7 @@ from train.cost import CostModel, count_macs, count_parameters
 from train.graph import write_graph
 from train.network import Network, NetworkConfig, build, channel_plan
 from train.scoring import score
+from train.tensorrt_form import in_half_precision
 
 from .tiny import TINY, tiny_backbone_network
 
@@ -258,6 +259,30 @@ def test_the_graph_does_nothing_in_vain(exported: tuple[Network, Path]) -> None:
     # The crop's bytes become channels first, then floats; nothing changes layout or type again.
     assert kinds["Cast"] == kinds["Transpose"] == 1
     assert {node.op_type for node in nodes[:2]} == {"Cast", "Transpose"}
+
+
+def test_the_graph_holds_nothing_that_no_node_reads(exported: tuple[Network, Path]) -> None:
+    graph = onnx.load(exported[1]).graph
+    read = {name for node in graph.node for name in node.input}
+    assert {entry.name for entry in graph.initializer} <= read
+    written = {name for node in graph.node for name in node.output}
+    assert {entry.name for entry in graph.value_info} <= read | written
+
+
+def test_the_graph_computes_as_well_in_half_precision(
+    exported: tuple[Network, Path], tmp_path: Path
+) -> None:
+    network, path = exported
+    half = in_half_precision(onnx.load(path))
+    onnx.checker.check_model(half, full_check=True)
+    onnx.save(half, tmp_path / "half.onnx")
+    session = OnnxSession(tmp_path / "half.onnx", SCHEMA, ENGINE_SPEC, SessionOptions())
+    crops = np.random.default_rng(7).integers(0, 256, (2, 24, 40, 3)).astype(np.uint8)
+    found, expected = session.run(crops), score(network, crops)
+    for head, values in expected.items():
+        scale = max(1.0, float(np.abs(values).max()))
+        np.testing.assert_allclose(found[head], values, rtol=0, atol=2e-2 * scale)
+    session.close()
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
