@@ -68,7 +68,8 @@ one core (docs/results.md).
 CLOTHING_MULTILABEL: Final = replace(CLOTHING_TWO_HEADS, schema="derive:labels")
 """The same photos with one labels head of all colours and garments: a sigmoid per label.
 
-4,000 steps on 4,906 photos: macro F1 0.848, all 28 labels right of 66.0 % of clothing/test (689).
+6,000 steps on 4,906 photos: macro F1 0.874, all 28 labels right of 70.2 % of clothing/test (689),
+one hour of a core (docs/results.md).
 """
 
 ATTRIBUTES: Final = replace(CLOTHING_TWO_HEADS, schema="derive:gender,season,usage+")
