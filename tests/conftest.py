@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -52,6 +53,18 @@ def make_artifact(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def forgetful_tyro() -> None:
+    """Make each test's command lines the first of its process.
+
+    tyro keeps the unknown options of one for the message of the next, where a program's name has a
+    space in it; a user's process has one command line.
+    """
+    formatter = sys.modules.get("tyro._argparse_formatter")
+    if formatter is not None:
+        formatter.global_unrecognized_arg_and_prog.clear()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -24,10 +24,12 @@ from benchmarks.scenarios import Latency, Turns, server, single_stream
 lg = pytest.importorskip("mlperf_loadgen", reason="mlcommons-loadgen is not installed")
 
 SERVICE_S = 0.002
-BOUND_MS = 600.0
-"""Far above what other processes on the machine delay a query by, and below what half of the
-queries are late by that come twice as fast as they are answered."""
-TRIES = 4
+BOUND_MS = 100.0
+"""Far above what other processes on the machine delay a query by, but for the worst."""
+STALL_MS = 25.0
+"""A pause of the machine from which a queue of queries needs far longer to recover."""
+TRIES = 5
+RunT = TypeVar("RunT")
 
 
 class Napping:
@@ -144,17 +146,56 @@ def loadgen_server(folder: Path, rate: int) -> str:
         worker.join()
 
 
-@pytest.mark.parametrize(("rate", "outcome"), [(250, Outcome.PASS), (900, Outcome.FAIL)])
-def test_server(tmp_path: Path, rate: int, outcome: Outcome) -> None:
-    # A machine that stalls for a moment fails a system that keeps its bound, and never passes one
-    # that does not: the latter fails at once, the former has some tries.
-    valid, tries = outcome is Outcome.PASS, TRIES if outcome is Outcome.PASS else 1
-    summaries = (loadgen_server(tmp_path, rate) for _ in range(tries))
-    summary = next((s for s in summaries if ("Result is : VALID" in s) == valid), None)
-    assert summary is not None
-    runs = (server(Napping(), rate=rate, bound_ms=BOUND_MS, min_duration_s=1) for _ in range(tries))
-    ours = next((run for run in runs if run.outcome is outcome), None)
-    assert ours is not None
-    if outcome is Outcome.PASS:
-        theirs = number(r"50\.00 percentile latency \(ns\)\s+: (\d+)", summary) / 1e6
-        assert ours.latency.percentile_ms(0.5) == pytest.approx(theirs, rel=0.4)
+class Stalls:
+    """The longest moment in which this process did not run at all."""
+
+    def __enter__(self) -> Stalls:
+        self.worst_ms = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        before = time.monotonic()
+        while not self._over.wait(0.002):
+            now = time.monotonic()
+            self.worst_ms = max(self.worst_ms, 1e3 * (now - before))
+            before = now
+
+
+def undisturbed(run: Callable[[], RunT], good: Callable[[RunT], bool]) -> RunT:
+    """Return the first good run; a bad one is an error unless the machine stalled."""
+    stalls = []
+    for _ in range(TRIES):
+        with Stalls() as seen:
+            found = run()
+        if good(found):
+            return found
+        stalls.append(round(seen.worst_ms))
+        assert seen.worst_ms > STALL_MS, f"not good, though nothing stalled: {found}"
+    pytest.skip(f"the machine stalled in every try, for {stalls} ms")
+
+
+def is_valid(summary: str) -> bool:
+    return "Result is : VALID" in summary
+
+
+def test_a_system_that_keeps_its_bound_passes(tmp_path: Path) -> None:
+    summary = undisturbed(lambda: loadgen_server(tmp_path, 250), is_valid)
+    ours = undisturbed(
+        lambda: server(Napping(), rate=250, bound_ms=BOUND_MS, min_duration_s=1),
+        lambda run: run.outcome is Outcome.PASS,
+    )
+    theirs = number(r"50\.00 percentile latency \(ns\)\s+: (\d+)", summary) / 1e6
+    assert ours.latency.percentile_ms(0.5) == pytest.approx(theirs, rel=0.4)
+
+
+def test_a_system_that_breaks_its_bound_fails(tmp_path: Path) -> None:
+    assert not is_valid(loadgen_server(tmp_path, 900))
+    ours = server(Napping(), rate=900, bound_ms=BOUND_MS, min_duration_s=1)
+    assert ours.outcome is Outcome.FAIL
