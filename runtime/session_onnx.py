@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from .passport import fallback, precisions_text
 from .preprocess import InputSpec
 from .schema import INPUT_NAME, Schema
 from .session import SessionOptions
+from .staging import scratch_folder
 
 __all__ = ["OnnxSession", "host_facts"]
 
@@ -154,12 +154,12 @@ class OnnxSession:
 @contextmanager
 def _recorded(settings: Any) -> Iterator[None]:
     """Have a session write down the kernels that it runs, if there is a place to write to."""
-    try:
-        scratch = tempfile.TemporaryDirectory(prefix="headlight-")
-    except OSError:  # a device without a writable folder; only the description is poorer
-        yield
-        return
-    with scratch as folder:
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder())
+        except OSError:  # a device without a writable folder; only the description is poorer
+            yield
+            return
         settings.enable_profiling = True
         settings.profile_file_prefix = f"{folder}/kernels"
         yield

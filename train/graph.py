@@ -9,7 +9,7 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -100,7 +100,7 @@ def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -
     write_onnx(DeployedNetwork(network).eval(), example, path, INPUT_NAME, names)
     model = onnx.load(path)
     name_nodes(model)
-    _unfold_normalisations(model.graph)
+    _unfold_normalisations(model)
     onnx.save(model, path)
     onnx.checker.check_model(model, full_check=True)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
@@ -116,7 +116,7 @@ def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -
         raise EngineError(f"{path}: the operators {names} are not standard; no engine knows them")
 
 
-def _unfold_normalisations(graph: Any) -> None:
+def _unfold_normalisations(model: Any) -> None:
     """Write every BatchNorm that torch could not fold as a product and a sum.
 
     A BatchNorm right behind a convolution was folded into it. Others, behind an addition in a
@@ -126,9 +126,13 @@ def _unfold_normalisations(graph: Any) -> None:
     import numpy as np
     from onnx import helper, numpy_helper
 
+    graph = model.graph
     constants = {entry.name: entry for entry in graph.initializer}
     nodes = list(graph.node)
     found = [node for node in nodes if node.op_type == "BatchNormalization"]
+    if not found:
+        return
+    made = {}
     for node in found:
         source, *names = node.input
         scale, shift, mean, variance = (
@@ -145,22 +149,13 @@ def _unfold_normalisations(graph: Any) -> None:
             # (C, 1, 1) spreads over a feature map (N, C, h, w).
             array = values.astype(np.float32).reshape(-1, 1, 1)
             name = f"{output}/{kind.lower()}"
-            graph.initializer.append(numpy_helper.from_array(array, name))
+            made[name] = numpy_helper.from_array(array, name)
             new.append(helper.make_node(kind, [inputs, name], [output], name=f"{node.name}/{kind}"))
         place = nodes.index(node)
         nodes[place : place + 1] = new
     del graph.node[:]
     graph.node.extend(nodes)
-    _drop_constants(graph, {name for node in found for name in node.input[1:]})
-
-
-def _drop_constants(graph: Any, names: Collection[str]) -> None:
-    """Remove constants, and what is said of their types, unless a node reads them."""
-    names = set(names) - {name for node in graph.node for name in node.input}
-    for field in (graph.initializer, graph.value_info):
-        kept = [entry for entry in field if entry.name not in names]
-        del field[:]
-        field.extend(kept)
+    replace_constants(model, made)
 
 
 def replace_constants(model: Any, made: Mapping[str, Any]) -> None:

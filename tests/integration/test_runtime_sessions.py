@@ -345,10 +345,10 @@ def test_onnx_runtime_works_where_nothing_can_be_written(
     require("onnxruntime")
     folder = make_artifact(network)
 
-    def refuse(**_: object) -> None:
+    def refuse() -> None:
         raise FileNotFoundError("no usable temporary directory")
 
-    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    monkeypatch.setattr(tempfile, "gettempdir", refuse)
     session = opened(folder)
     images = random_images(2)
     assert_close(session.run(images), network.logits(images))
