@@ -3,9 +3,8 @@
 One set of decisions serves every engine (``placement``); ranges come from the user's own crops, and
 where calibration costs too much, from a training through the roundings (``--qat-steps``). Layers
 that cost a head or a reading more than its budget, or change more answers than the exporters' gate
-lets pass, go back to float, the most harmful first. The
-result is a checkpoint whose ``int8.onnx`` exporters translate into the form that their engine runs
-fastest.
+lets pass, go back to float, the most harmful first. The result is a checkpoint whose ``int8.onnx``
+exporters translate into the form that their engine runs fastest.
 """
 
 from __future__ import annotations
