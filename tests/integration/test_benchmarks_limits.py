@@ -69,7 +69,8 @@ def test_engines_under_the_roof(
         ("onnx", 1), ("onnx", 4), ("openvino", 1), ("openvino", 4)
     ]  # fmt: skip
     for placed in found["artifacts"]:
-        assert 0 < placed["share"] <= placed["share_by_layer"] < 1.5
+        # Where memory bounds every layer both are one sum, added up in another order.
+        assert 0 < placed["share"] <= placed["share_by_layer"] * (1 + 1e-9) < 1.5
         assert placed["macs"] == sum(layer["macs"] for layer in placed["layers"])
     assert (output / "roofline.png").read_bytes().startswith(PNG)
 
