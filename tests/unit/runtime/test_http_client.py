@@ -93,7 +93,7 @@ def test_a_silent_server_costs_the_timeout() -> None:
         started = time.monotonic()
         with pytest.raises(EngineError, match=r"timed out \(timeout 0.2 s\)"):
             get(HttpClient(url, 0.2, {}))
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
 
 
 def test_a_dripping_server_costs_the_timeout() -> None:
@@ -101,7 +101,7 @@ def test_a_dripping_server_costs_the_timeout() -> None:
         connection.recv(9999)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         try:
-            for _ in range(100):
+            for _ in range(400):
                 connection.sendall(b".")
                 time.sleep(0.05)
         except OSError:
@@ -111,7 +111,7 @@ def test_a_dripping_server_costs_the_timeout() -> None:
         started = time.monotonic()
         with pytest.raises(EngineError, match="timed out"):
             get(HttpClient(url, 0.3, {}), limit=1000)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
 
 
 def test_an_endless_answer_is_cut_off() -> None:

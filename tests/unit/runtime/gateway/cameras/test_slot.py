@@ -38,7 +38,7 @@ def test_taking_waits_for_a_picture() -> None:
 def test_taking_ends_in_time() -> None:
     began_s = time.monotonic()
     assert slot().take(0.1) is None
-    assert 0.1 <= time.monotonic() - began_s < 1
+    assert 0.1 <= time.monotonic() - began_s < 10
 
 
 def test_closing_wakes_whoever_waits() -> None:
@@ -46,7 +46,7 @@ def test_closing_wakes_whoever_waits() -> None:
     threading.Timer(0.05, place.close, kwargs={"drop": False}).start()
     began_s = time.monotonic()
     assert place.take(30) is None
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - began_s < 15
 
 
 def test_what_waits_can_be_taken_after_the_end_but_nothing_comes_in() -> None:
