@@ -22,7 +22,7 @@ def subject(name: str, url: str, *, pid: int | None = None) -> Subject:
     return Subject(Server(name, "jpeg", url), requests, [*"ABCD"], pid, None)
 
 
-def test_a_server_that_sleeps_twice_as_long_reaches_half_the_rate() -> None:
+def test_a_server_that_sleeps_five_times_as_long_reaches_a_fifth_of_the_rate() -> None:
     crops: Counter[bytes] = Counter()
     threads: set[int] = set()
 
@@ -33,16 +33,18 @@ def test_a_server_that_sleeps_twice_as_long_reaches_half_the_rate() -> None:
         return plate(body.decode())
 
     def slow(_: str, body: bytes, __: Any) -> bytes:
-        time.sleep(0.02)
+        time.sleep(0.05)
         return plate(body.decode())
 
     with peer(quick) as one, peer(slow) as two:
         found = closed_loop(
             [subject("quick", one, pid=os.getpid()), subject("slow", two)],
-            connections=2, rounds=4, turn_s=0.1,
+            connections=2, rounds=4, turn_s=0.2,
         )  # fmt: skip
-    assert found.rates.ratio("slow", "quick").value == pytest.approx(0.5, abs=0.2)
+    # What a busy machine adds to every request brings the two nearer to each other.
+    assert 0.1 < found.rates.ratio("slow", "quick").value < 0.7
     assert found.rates.median("quick") < 2 / 0.01
+    assert found.rates.median("slow") < 2 / 0.05
     assert np.median(found.latency_ns["quick"]) >= 10e6
     assert len(found.latency_ns["quick"]) == sum(crops.values())
     assert set(crops) == {b"A", b"B", b"C", b"D"}
