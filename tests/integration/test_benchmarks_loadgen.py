@@ -75,46 +75,6 @@ def number(pattern: str, summary: str) -> int:
     return int(found[1])
 
 
-def test_single_stream_and_early_stopping(tmp_path: Path) -> None:
-    system = Napping()
-
-    def issue(samples: Any) -> None:
-        for sample in samples:
-            system.answer([sample.index])
-            lg.QuerySamplesComplete([lg.QuerySampleResponse(sample.id, 0, 0)])
-
-    summary = loadgen(
-        tmp_path,
-        issue,
-        scenario=lg.TestScenario.SingleStream,
-        min_duration_ms=1000,
-        min_query_count=700,
-        single_stream_expected_latency_ns=round(SERVICE_S * 1e9),
-    )
-    queries = number(r"queries \((\d+)\)", summary)
-    discarded = number(r"discard (\d+) highest", summary)
-    assert number(r"at least (\d+) queries", summary) == min_queries(0.9)
-    # The estimate is the smallest of the most queries that may lie over a limit and still prove
-    # it, so one fewer lies over the estimate itself.
-    assert within(discarded + 1, queries, 0.9) is True
-    assert within(discarded + 2, queries, 0.9) is None
-    assert quantile_bounds(np.arange(queries), 0.9)[1] == queries - (discarded + 1)
-    # LoadGen's clock starts a little earlier and stops a little later than the system's own: its
-    # estimates are never smaller, and larger where another process came between the two clocks,
-    # which among the slowest of a hundred is common on a busy machine.
-    own = Latency(np.array(system.taken_ns, np.int64), Noise(0.0))
-    assert own.count == queries
-    estimate_ms = {
-        percent: number(rf"{percent}\.0th percentile estimate: (\d+)", summary) / 1e6
-        for percent in (90, 99)
-    }
-    assert own.bounds_ms(0.9)[1] <= estimate_ms[90] <= 2 * own.bounds_ms(0.9)[1]
-    assert own.bounds_ms(0.99)[1] <= estimate_ms[99]
-    ours = single_stream(Turns(system), min_queries=500, min_duration_s=1)
-    theirs = number(r"50\.00 percentile latency \(ns\)\s+: (\d+)", summary) / 1e6
-    assert ours.percentile_ms(0.5) == pytest.approx(theirs, rel=0.4)
-
-
 def loadgen_server(folder: Path, rate: int) -> str:
     """LoadGen's server scenario with a worker that takes one query after the other."""
     system, waiting = Napping(), SimpleQueue[Any]()
@@ -179,6 +139,56 @@ def undisturbed(run: Callable[[], RunT], good: Callable[[RunT], bool]) -> RunT:
         stalls.append(round(seen.worst_ms))
         assert seen.worst_ms > STALL_MS, f"not good, though nothing stalled: {found}"
     pytest.skip(f"the machine stalled in every try, for {stalls} ms")
+
+
+def loadgen_single_stream(folder: Path) -> tuple[Latency, str]:
+    """LoadGen's single-stream scenario: what the system took by its own clock, and the summary."""
+    system = Napping()
+
+    def issue(samples: Any) -> None:
+        for sample in samples:
+            system.answer([sample.index])
+            lg.QuerySamplesComplete([lg.QuerySampleResponse(sample.id, 0, 0)])
+
+    summary = loadgen(
+        folder,
+        issue,
+        scenario=lg.TestScenario.SingleStream,
+        min_duration_ms=1000,
+        min_query_count=700,
+        single_stream_expected_latency_ns=round(SERVICE_S * 1e9),
+    )
+    return Latency(np.array(system.taken_ns, np.int64), Noise(0.0)), summary
+
+
+def estimate_ms(percent: int, summary: str) -> float:
+    return number(rf"{percent}\.0th percentile estimate: (\d+)", summary) / 1e6
+
+
+def test_single_stream_and_early_stopping(tmp_path: Path) -> None:
+    # LoadGen's clock starts a little earlier and stops a little later than the system's own: its
+    # estimates are never smaller, and larger where another process came between the two clocks,
+    # which among the slowest of a hundred is common on a busy machine.
+    own, summary = undisturbed(
+        lambda: loadgen_single_stream(tmp_path),
+        lambda found: estimate_ms(90, found[1]) <= 1.25 * found[0].bounds_ms(0.9)[1],
+    )
+    queries = number(r"queries \((\d+)\)", summary)
+    discarded = number(r"discard (\d+) highest", summary)
+    assert own.count == queries
+    assert number(r"at least (\d+) queries", summary) == min_queries(0.9)
+    # The estimate is the smallest of the most queries that may lie over a limit and still prove
+    # it, so one fewer lies over the estimate itself.
+    assert within(discarded + 1, queries, 0.9) is True
+    assert within(discarded + 2, queries, 0.9) is None
+    assert quantile_bounds(np.arange(queries), 0.9)[1] == queries - (discarded + 1)
+    assert own.bounds_ms(0.9)[1] <= estimate_ms(90, summary)
+    assert own.bounds_ms(0.99)[1] <= estimate_ms(99, summary)
+    theirs = number(r"50\.00 percentile latency \(ns\)\s+: (\d+)", summary) / 1e6
+    undisturbed(
+        lambda: single_stream(Turns(Napping()), min_queries=500, min_duration_s=1),
+        lambda ours: ours.percentile_ms(0.5) == pytest.approx(theirs, rel=0.25),
+    )
 
 
 def is_valid(summary: str) -> bool:

@@ -93,5 +93,5 @@ def test_at_a_rate_all_get_the_same_arrivals() -> None:
     assert run.unanswered == {"a": 0, "b": 0}
     assert len(run.latency_ns["a"]) == len(run.latency_ns["b"])
     assert run.medians_ns["a"].shape == (2,)
-    # The machine may stall for a while; a queue would make everyone wait.
-    assert np.quantile(run.latency_ns["a"], 0.1) < 100e6
+    # The machine may stall in one of the rounds.
+    assert run.medians_ns["a"].min() < 100e6

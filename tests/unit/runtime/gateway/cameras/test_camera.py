@@ -111,7 +111,7 @@ def test_stop_ends_in_time_although_a_call_hangs() -> None:
     assert camera.take(5) is not None
     began_s = time.monotonic()
     assert camera.stop(0.2) is False
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 4  # and not what it waits by default
     status = camera.status()
     assert (status.state, status.left_behind) == ("stopped", True)
     assert "left behind" in status.reason

@@ -178,7 +178,7 @@ def test_a_sink_that_hangs_does_not_hold_up_the_end(tmp_path: Path, send: Any) -
     until(lambda: sink.tries == 1)
     began = time.monotonic()
     publisher.close(drain_s=0.05)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 2  # what it drains by default
     assert sink.closed == 1
 
 
