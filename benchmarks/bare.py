@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Final, TypeAlias
 
 import cv2
@@ -25,7 +24,7 @@ from runtime.manifest import Manifest
 from runtime.preprocess import InputSpec, fit
 from runtime.schema import INPUT_NAME
 
-from .rates import Worker
+from .rates import Worker, calls_until
 
 __all__ = [
     "BARE_ENGINES",
@@ -147,7 +146,7 @@ def engine_alone(engine: Engine, fitted: Images) -> Worker:
 
     def work(until_s: float) -> int:
         count = 0
-        while perf_counter() < until_s:
+        for _ in calls_until(until_s):
             place = count % len(fitted)
             engine(fitted[place : place + 1])
             count += 1
@@ -167,7 +166,7 @@ def bare_loop(engine: Engine, resizes: Sequence[Callable[[], Image]], batch: int
 
     def work(until_s: float) -> int:
         count = 0
-        while perf_counter() < until_s:
+        for _ in calls_until(until_s):
             if batch == 1:
                 images = resizes[count % len(resizes)]()[None]
             else:
@@ -205,7 +204,7 @@ def bare_pool(
     def work(until_s: float) -> int:
         waiting: deque[Future[object]] = deque()
         count = 0
-        while perf_counter() < until_s:
+        for _ in calls_until(until_s):
             waiting.append(pool.submit(read, count % len(resizes)))
             count += 1
             if len(waiting) == ahead:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
@@ -17,10 +17,13 @@ from runtime.errors import ConfigError
 from .noise import Noise, NoiseWatch
 from .scenarios import Speedup
 
-__all__ = ["Rates", "Way", "Worker", "interleaved_rates"]
+__all__ = ["Rates", "Way", "Worker", "calls_until", "interleaved_rates"]
 
 Worker: TypeAlias = Callable[[float], int]
-"""Reads until ``perf_counter()`` says so, and returns how many images it read; one thread."""
+"""Reads until ``perf_counter()`` says so, and returns how many images it read; one thread.
+
+At least one, however late it begins: a turn without an image has no rate.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,15 @@ class Rates:
     def extra_us(self, way: str, reference: str) -> float:
         """Return what an image takes longer than the other way, microseconds."""
         return float(np.median(1e6 / self.per_s[way] - 1e6 / self.per_s[reference]))
+
+
+def calls_until(until_s: float) -> Iterator[int]:
+    """Yield 0, 1, ... until ``perf_counter()`` says so; 0 also where that is over already."""
+    yield 0
+    calls = 1
+    while perf_counter() < until_s:
+        yield calls
+        calls += 1
 
 
 def interleaved_rates(

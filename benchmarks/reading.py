@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from time import perf_counter
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -14,6 +13,8 @@ from runtime.arrays import Image
 from runtime.errors import ConfigError, EngineError, HeadlightError
 from runtime.reader import Reader
 from runtime.results import Result
+
+from .rates import calls_until
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -73,7 +74,7 @@ class Reads:
     def __call__(self, until_s: float) -> int:
         """Read until then."""
         answers, crops, read = self._answers, self._known.crops, self._reader.read
-        while perf_counter() < until_s:
+        for _ in calls_until(until_s):
             place = len(answers) % len(crops)
             answers.append((place, read(crops[place])))
         return len(answers)
@@ -112,7 +113,7 @@ class Submits(Reads):
         crops, submit = self._known.crops, self._reader.submit
         waiting: deque[tuple[int, Future[Result]]] = deque()
         count = 0
-        while perf_counter() < until_s:
+        for _ in calls_until(until_s):
             place = count % len(crops)
             waiting.append((place, submit(crops[place])))
             count += 1
@@ -134,11 +135,10 @@ class Lists(Reads):
     def __call__(self, until_s: float) -> int:
         """Read until then."""
         crops, read_many = self._known.crops, self._reader.read_many
-        turn = count = 0
-        while perf_counter() < until_s:
-            places = self._lists[turn % len(self._lists)]
+        count = 0
+        for call in calls_until(until_s):
+            places = self._lists[call % len(self._lists)]
             answers = read_many([crops[place] for place in places])
             self._answers += zip(places, answers, strict=True)
-            turn += 1
             count += len(places)
         return count

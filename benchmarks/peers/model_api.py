@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from time import perf_counter
 from typing import Any, Final
 
 from benchmarks.command import missing_extra
-from benchmarks.rates import Worker
+from benchmarks.rates import Worker, calls_until
 from runtime.arrays import Image, Images
 from runtime.engine_imports import openvino_core
 from runtime.errors import MissingExtraError
@@ -84,11 +83,9 @@ def async_loop(adapter: Any, resizes: Sequence[Callable[[], Image]]) -> Worker:
 
     def work(until_s: float) -> int:
         results.clear()
-        count = 0
-        while perf_counter() < until_s:
-            image = resizes[count % len(resizes)]()
-            adapter.infer_async({INPUT_NAME: image[None]}, count)
-            count += 1
+        for call in calls_until(until_s):
+            image = resizes[call % len(resizes)]()
+            adapter.infer_async({INPUT_NAME: image[None]}, call)
         adapter.await_all()
         return len(results)
 

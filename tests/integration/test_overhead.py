@@ -78,6 +78,27 @@ def test_loops_count_images(crops: list[Image]) -> None:
     assert {images.shape[0] for images in seen} == {1}
 
 
+def test_a_turn_that_begins_late_has_a_rate(tiny_artifact: Path, crops: list[Image]) -> None:
+    manifest = Manifest.load(tiny_artifact)
+    make = bare_engine(tiny_artifact, manifest, batch=1, threads=1)
+    batches = bare_engine(tiny_artifact, manifest, batch=2, threads=1)
+    resizes = [bare_resize(crop, manifest.input) for crop in crops]
+    fitted = np.stack([resize() for resize in resizes])
+    with ThreadPoolExecutor(1) as pool, closing(Reader.open(tiny_artifact, max_batch=2)) as reader:
+        known = Known.of(reader, crops)
+        workers = {
+            engine_alone(make(), fitted): 1,
+            bare_loop(make(), resizes, 1): 1,
+            bare_loop(batches(), resizes, 2): 2,
+            bare_pool(pool, make, resizes, 3): 1,
+            Reads(reader, known): 1,
+            Submits(reader, known, 3): 1,
+            Lists(reader, known, 2): 2,
+        }
+        over = perf_counter()
+        assert [work(over) for work in workers] == [*workers.values()]
+
+
 def test_a_pool_of_threads_counts_what_it_answered(crops: list[Image]) -> None:
     seen: list[tuple[object, int]] = []
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import rates as rates_module
 from benchmarks.noise import Noise
-from benchmarks.rates import Rates, Way, Worker, interleaved_rates
+from benchmarks.rates import Rates, Way, Worker, calls_until, interleaved_rates
 from runtime.errors import ConfigError, EngineError
 
 
@@ -54,15 +54,26 @@ def test_rates_are_images_per_second(clock: Clock) -> None:
     }
 
 
-def test_the_images_of_all_threads_count() -> None:
+def test_the_images_of_all_threads_count(clock: Clock) -> None:
     def work(until_s: float) -> int:
-        sleep(max(0.0, until_s - perf_counter()))
+        clock.now_s = until_s
         return 10
 
     ways = {"one": Way(workers=[work]), "three": Way(workers=[work] * 3)}
-    rates = interleaved_rates(ways, rounds=3, turn_s=0.05)
-    assert 0 < rates.median("one") <= 200
-    assert rates.median("one") < rates.median("three") <= 600
+    rates = interleaved_rates(ways, rounds=3, turn_s=0.125)
+    assert rates.median("one") == 80
+    assert rates.median("three") == 240
+
+
+def test_calls_go_on_until_then_and_there_is_one_where_that_is_over(clock: Clock) -> None:
+    found = []
+    for until_s in (1.0, 1.0):
+        calls = []
+        for call in calls_until(until_s):
+            clock.now_s += 0.25
+            calls.append(call)
+        found.append(calls)
+    assert found == [[0, 1, 2, 3], [0]]
 
 
 def test_ratios_and_differences_are_taken_round_by_round() -> None:
