@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.device.readings import folders, text
 from benchmarks.noise import Noise, NoiseWatch
+from benchmarks.rates import calls_until
 from runtime.engine_imports import import_openvino, openvino_core
 from runtime.errors import EngineError
 
@@ -232,8 +233,8 @@ def _quantised(value: Any) -> Any:
 def _fastest_s(work: Callable[[], object], seconds: float) -> float:
     """Return the least time of a call: others only make it longer."""
     work()
-    end, best = time.perf_counter() + seconds, float("inf")
-    while time.perf_counter() < end:
+    best = float("inf")
+    for _ in calls_until(time.perf_counter() + seconds):
         began = time.perf_counter()
         work()
         best = min(best, time.perf_counter() - began)

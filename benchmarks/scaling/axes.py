@@ -15,8 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.noise import Noise, NoiseWatch, quietest
+from benchmarks.rates import calls_until
 from benchmarks.scenarios import CameraRun, Throughput, Turns, camera, offline, warm_up
 from benchmarks.scenarios.turns import check_answer
+from benchmarks.scenarios.warming import time_once
 from benchmarks.scoring import load_manifest
 from benchmarks.speed import Subject, open_subject
 
@@ -104,12 +106,12 @@ def _together(subject: Subject, callers: int, duration_s: float) -> _Together:
         turns, times = Turns(system), list[int]()
         warm_up(turns, min_runs=20, min_s=0.2, max_s=1.0)
         ready.wait()
-        began = time.perf_counter_ns()
-        while (start := time.perf_counter_ns()) < began + duration_s * 1e9:
-            answer = turns()
-            times.append(time.perf_counter_ns() - start)
+        began = time.perf_counter()
+        for _ in calls_until(began + duration_s):
+            taken_ns, answer = time_once(turns)
+            times.append(taken_ns)
             check_answer(turns, answer)
-        return (time.perf_counter_ns() - began) / 1e9, times
+        return time.perf_counter() - began, times
 
     watch = NoiseWatch()
     with ThreadPoolExecutor(callers) as pool:

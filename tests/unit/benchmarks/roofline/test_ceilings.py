@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.roofline import ceilings
-from benchmarks.roofline.ceilings import _caches, measure_ceilings
+from benchmarks.roofline.ceilings import _caches, _fastest_s, measure_ceilings
 from tests.engines import require
 from tests.unit.benchmarks.device.trees import plant
 
@@ -36,11 +36,15 @@ def test_caches_of_data_are_found(tmp_path: Path) -> None:
     assert _caches(tmp_path / "none") == {}
 
 
+def test_one_call_at_least_is_timed() -> None:
+    assert 0 < _fastest_s(lambda: None, seconds=0) < float("inf")
+
+
 def test_limits_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     require("openvino")
     monkeypatch.setattr(ceilings, "_SHAPES", ((32, 16),))  # to be quick
     monkeypatch.setattr(ceilings, "_SIZE", 256)
-    found = measure_ceilings(threads=1, seconds=0.01, root=_tree(tmp_path))
+    found = measure_ceilings(threads=1, seconds=0.1, root=_tree(tmp_path))
     # Of the smallest cache numpy's own call takes too much.
     assert [each.level for each in found.bandwidths] == ["L2", "L3", "memory"]
     assert all(each.bytes_per_s > 1e7 for each in found.bandwidths)
