@@ -229,7 +229,9 @@ def assess(
 
 
 def _validated(validation: Assessment | None, test: Answers) -> Validated | None:
-    if validation is None or validation.accepted is None or not len(test):
+    if validation is None or validation.accepted is None:
+        return None
+    if not len(test) or not len(validation.answers):
         return None
     floor = validation.operating.precision_floor
     if floor is None:

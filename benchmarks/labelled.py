@@ -37,7 +37,7 @@ from .crops.label_encoding import (
     split_labels,
     written,
 )
-from .crops.lists import list_rows, tree_rows
+from .crops.lists import LIST_FILE, list_rows, tree_rows
 from .crops.pictures import DIGEST_BYTES, Pictures, content_digest, for_each, read_image
 from .crops.rows import Rows
 from .crops.shards import shard_rows, shards_of
@@ -62,7 +62,6 @@ __all__ = [
     "split_labels",
 ]
 
-LIST_FILE: Final = "labels.tsv"
 _REPORTED_ROWS: Final = 100
 
 Show: TypeAlias = Callable[[int, Image], None]
@@ -274,9 +273,8 @@ def _column(text: str, names: Collection[str]) -> str:
     for name in names:
         prefix = f"{name}="
         bits = {key: label for key, label in fields.items() if key.startswith(prefix)}
-        if bits and name not in fields:
-            chosen = [key.removeprefix(prefix) for key, bit in bits.items() if bit == "1"]
-            fields[name] = "|".join(chosen) or "-"
+        if bits and name not in fields:  # all names count, also of labels that never hold
+            fields[name] = "|".join(key.removeprefix(prefix) for key in bits)
     return ",".join(fields.get(name, "") for name in names)
 
 

@@ -1,7 +1,8 @@
 """How right the decoded answers are: one definition, used wherever Headlight states a number.
 
 - *exact*: every head that the label gives is right; a reading counts as its raw text, so two
-  spellings of one text (a blank in another place) are both right.
+  spellings of one text (a blank in another place) are both right; where only some of its positions
+  are given, these count.
 - *answer*: what an embedder acts on and what confidence and thresholds are about: the reading
   where the schema has one, else all heads.
 - Labels that a sample does not give are masked, never counted as wrong.
@@ -165,6 +166,10 @@ def _summarise(
     units = [*readings, *(head.name for head in schema.free_heads)]
     exact_right: Bools = np.all([right[name] | ~given[name] for name in units], axis=0)
     any_given: Bools = np.any([given[name] for name in units], axis=0)
+    for reading in schema.readings:
+        for name in reading.heads:
+            exact_right &= right[name] | ~given[name] | given[reading.name]
+            any_given |= given[name]
     answer_right, answer_given = exact_right, whole
     if readings:
         answer_right = np.all([right[name] for name in readings], axis=0)

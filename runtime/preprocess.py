@@ -199,11 +199,18 @@ def _check_range(data: bytes, image: Image) -> None:
     Raises:
         ImageError: saying what to do.
     """
-    if data.startswith(b"\x89PNG") and data[24:25] == b"\x10" and image.max() < 16:
+    if image.max() <= 16 and _sixteen_bits(data):
         raise ImageError(
             "a picture of 16 bits whose values are all below 4096, which is nearly black; if they "
             "are of 12 bits, multiply them by 16, or write 8 bits"
         )
+
+
+def _sixteen_bits(data: bytes) -> bool:
+    if data.startswith((b"II*\0", b"MM\0*")):  # TIFF; which OpenCV decoded before
+        stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        return stored is not None and stored.dtype == np.uint16
+    return data.startswith(b"\x89PNG") and data[24:25] == b"\x10"
 
 
 def fit(image: Image, spec: InputSpec) -> Image:

@@ -262,6 +262,12 @@ def training_batches(
     return _prepared(prepare, itertools.count(start), ahead=_AHEAD)
 
 
+def first_epoch(crops: CropSet, sampling: SamplingConfig, *, seed: int) -> Targets:
+    """Return the labels of the first epoch, as often as ``training_batches`` shows them."""
+    orders = EpochOrders(crops.targets, crops.order, sampling, seed=seed)
+    return crops.targets.take(orders.samples(0, orders.size))
+
+
 def _prepared(
     work: Callable[[int], ResultT], numbers: Iterable[int], *, ahead: int
 ) -> Generator[ResultT, None, None]:

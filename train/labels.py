@@ -29,7 +29,7 @@ def resolve_schema(name: str, sources: Sequence[Path]) -> Schema:
 
     Raises:
         SchemaError: the name is none of these, or a head would have too few labels.
-        DataError: labels with another number of parts than heads were asked for.
+        DataError: no labels, or all have more parts than heads were asked for.
     """
     if not name.startswith(_DERIVE):
         return load_schema(name)
@@ -60,7 +60,7 @@ def _labels_found(
     """Return the labels that occur in each field.
 
     Raises:
-        DataError: no rows, or rows with another number of fields.
+        DataError: no rows, or all have more fields.
     """
     alone = len(names) == 1 and several[0]  # then commas, too, split labels
     found: list[set[str]] = [set() for _ in names]
@@ -69,17 +69,17 @@ def _labels_found(
         for where, text in label_columns(source, names):
             rows += 1
             parts = [text.replace(",", "|")] if alone else text.split(",")
-            if len(parts) != len(names):
+            if len(parts) > len(names):
                 wrong.append(f"{where}: {text!r}")
                 continue
-            for labels, many, part in zip(found, several, parts, strict=True):
+            for labels, many, part in zip(found, several, parts, strict=False):
                 labels |= set(split_labels(part) if many else [part.strip()]) - {""}
     if not rows:
         raise DataError(f"no labels in {', '.join(map(str, sources))} to derive a schema from")
-    if wrong:
+    if len(wrong) == rows:  # of single ones the reader will tell, or leave them out
         shown = "\n  ".join(wrong[:_REPORTED_ROWS])
         raise DataError(
-            f"{len(wrong)} of {rows} labels do not have {len(names)} parts, one for each of "
-            f"{names}:\n  {shown}"
+            f"all {rows} labels have more than {len(names)} parts, one for each of {names}:\n"
+            f"  {shown}"
         )
     return found

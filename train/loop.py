@@ -25,7 +25,7 @@ from benchmarks.command import say
 from runtime.schema import Schema
 
 from .averaging import WeightAverage
-from .data import Batch, CropSet, training_batches
+from .data import Batch, CropSet, first_epoch, training_batches
 from .guidance import Guidance, trained_modules
 from .loop_config import LoopConfig
 from .losses import MultiHeadLoss
@@ -97,7 +97,9 @@ def run_training(
         KeyboardInterrupt: after the state was saved.
     """
     ranks, device = current_ranks(), training_device()
-    epoch = crops.targets.take(crops.order) if config.loss.uses_frequencies() else None
+    epoch = None
+    if config.loss.uses_frequencies():
+        epoch = first_epoch(crops, config.sampling, seed=config.seed)
     shares = guidance.own_shares if guidance else {}
     loss = MultiHeadLoss(schema, config.loss, epoch, ranks.add, shares).to(device)
     trained = trained_modules(network, guidance).to(device)

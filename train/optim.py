@@ -160,7 +160,7 @@ def build_optimiser(network: nn.Module, config: OptimConfig) -> torch.optim.Opti
         for name, parameter in layer.named_parameters(recurse=False):
             if name == "weight" and isinstance(layer, nn.BatchNorm2d):
                 scales.append(parameter)
-            elif name == "weight":
+            elif name == "weight" and parameter.ndim > 1:  # other norms' scales have one axis
                 weights.append(parameter)
             else:
                 rest.append(parameter)

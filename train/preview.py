@@ -1,4 +1,4 @@
-"""See what training will see: ``python -m train.preview plates --data A --output sheet.png``.
+"""See what training will see: ``python -m train.preview cn-plate --data A --output sheet.png``.
 
 One row per crop: as the network gets it, then versions as a training with the same options would
 change it.

@@ -124,9 +124,10 @@ def _named(head: Head, encoded: Encoded) -> str:
     value = encoded[head.name]
     if head.kind is HeadKind.CHOICE:
         return head.labels[int(value)]
-    chosen = [
-        label for label, bit in zip(head.labels, np.atleast_1d(value), strict=True) if bit == 1
-    ]
+    bits = np.atleast_1d(value)
+    if (bits == MISSING).all():
+        return ""
+    chosen = [label for label, bit in zip(head.labels, bits, strict=True) if bit == 1]
     return "|".join(chosen) or "-"
 
 

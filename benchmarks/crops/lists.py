@@ -25,8 +25,10 @@ from .label_encoding import Form, only_labels_head
 from .pictures import IMAGE_SUFFIXES
 from .rows import RowBuilder, Rows
 
-__all__ = ["list_rows", "tree_rows", "written_lines"]
+__all__ = ["LIST_FILE", "list_rows", "tree_rows", "written_lines"]
 
+LIST_FILE: Final = "labels.tsv"
+"""The list or table of a folder."""
 _NUMBER: Final = re.compile(r"-?[0-9]+")
 _OTHER_SUFFIXES: Final = frozenset({".tif", ".tiff", ".gif", ".heic", ".avif", ".jp2", ".ppm"})
 """Of pictures that are not read."""

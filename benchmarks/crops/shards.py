@@ -21,6 +21,7 @@ from typing import Final
 from runtime.errors import DataError
 
 from .label_encoding import Form
+from .lists import LIST_FILE
 from .pictures import IMAGE_SUFFIXES
 from .rows import RowBuilder, Rows
 
@@ -39,13 +40,15 @@ def shards_of(source: Path) -> Sequence[Path] | None:
     """Return the tar files that ``source`` names: one, a folder of them, or a brace pattern.
 
     ``shards-{000000..000009}.tar`` stands for ten files, ``{train,val}.tar`` for two. None where
-    ``source`` is something else.
+    ``source`` is something else, such as a folder with a list beside its tar files.
 
     Raises:
         DataError: a compressed tar file.
     """
     if re.search(r"\.(tar\.\w+|tgz|tbz2?|txz)$", source.name.lower()):
         raise DataError(_packed(source, source.suffix.removeprefix(".")))
+    if (source / LIST_FILE).is_file():
+        return None
     if source.is_dir():
         return sorted(path for path in source.iterdir() if path.suffix == ".tar") or None
     if source.suffix.lower() != ".tar":

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from runtime.errors import DataError
 
@@ -22,7 +22,7 @@ from .lists import written_lines
 from .pictures import IMAGE_SUFFIXES
 from .rows import RowBuilder, Rows
 
-__all__ = ["Header", "find_header", "table_rows", "written_cells"]
+__all__ = ["Header", "find_header", "table_rows", "write_cells", "write_table", "written_cells"]
 
 _PATH: Final = "path"
 _FIRST: Final = frozenset({_PATH, "image", "file", "name", "filename"})
@@ -44,12 +44,18 @@ def find_header(file: Path) -> Header | None:
     """Return the header of a table; None where the file begins with a sample.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or its first line is no CSV.
     """
     line = next((line for _, line in written_lines(file)), "").strip("\r\n")
     # Where the comma is the decimal sign, spreadsheets write semicolons.
     delimiter = next((sign for sign in "\t,;" if sign in line), ",")
-    columns = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    try:
+        columns = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error as error:
+        raise DataError(
+            f"{file}: its first line is neither a sample nor the header of a table ({error}); end "
+            "lines with LF or CRLF"
+        ) from error
     lowered = [column.lower() for column in columns]
     if _PATH in lowered:
         path = lowered.index(_PATH)
@@ -137,3 +143,32 @@ def written_cells(file: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]
                 f"{file}:{reader.line_num}: no valid CSV ({error}); quote cells that hold quotes, "
                 "delimiters or line ends"
             ) from error
+
+
+def write_table(
+    stream: TextIO, paths: Sequence[str], fields: Sequence[Mapping[str, str | int]]
+) -> None:
+    """Write a table, tabs between the cells, with a column for every name in ``fields``.
+
+    Args:
+        stream: Opened without translation of line ends.
+        paths: One per row.
+        fields: Name to label of each row (``label_encoding.named_fields``); what a row does not
+            give is left empty.
+    """
+    columns = list(dict.fromkeys(name for row in fields for name in row))
+    write_cells(stream, [_PATH, *columns])
+    for path, row in zip(paths, fields, strict=True):
+        write_cells(stream, [path, *(str(row.get(name, "")) for name in columns)])
+
+
+def write_cells(stream: TextIO, cells: Sequence[str]) -> None:
+    """Write a row, tabs between the cells."""
+    # Python's csv ends a row at a carriage return, but does not quote one by itself.
+    careful = any("\r" in cell for cell in cells)
+    csv.writer(
+        stream,
+        delimiter="\t",
+        lineterminator="\n",
+        quoting=csv.QUOTE_ALL if careful else csv.QUOTE_MINIMAL,
+    ).writerow(cells)

@@ -40,6 +40,15 @@ class Targets:
         for name, value in encoded.items():
             (self.choices if name in self.choices else self.labels)[name][row] = value
 
+    def row(self, index: int) -> Encoded:
+        """Return the labels that one row gives."""
+        choices = {name: int(value[index]) for name, value in self.choices.items()}
+        labels = {name: value[index] for name, value in self.labels.items()}
+        return {
+            **{name: value for name, value in choices.items() if value != MISSING},
+            **{name: bits for name, bits in labels.items() if (bits != MISSING).any()},
+        }
+
     @classmethod
     def joined(cls, parts: Sequence[Targets]) -> Targets:
         """Return the rows of all ``parts``, one after the other; at least one part."""

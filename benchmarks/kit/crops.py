@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import cv2
 from benchmarks.crops.label_encoding import Form, encoder, named_fields
 from benchmarks.crops.pictures import Pictures
 from benchmarks.crops.rows import Rows
+from benchmarks.crops.tables import write_table
 from benchmarks.crops.targets import Encoded
 from benchmarks.crops.unlabelled import unlabelled_rows
 from benchmarks.labelled import bad_rows_error, scan_rows
@@ -89,12 +89,8 @@ def _labels(source: Path, rows: Rows, schema: Schema, names: Sequence[str]) -> s
         raise bad_rows_error(source, bad, len(rows))
     if set(encoders) == {Form.COLUMN}:
         return "".join(f"{name}\t{text}\n" for name, text in zip(names, rows.texts, strict=True))
-    columns = list(dict.fromkeys(key for each in fields for key in each))
     table = io.StringIO()
-    writer = csv.DictWriter(table, ["path", *columns], delimiter="\t", lineterminator="\n")
-    writer.writeheader()
-    for name, each in zip(names, fields, strict=True):
-        writer.writerow({"path": name, **each})
+    write_table(table, names, fields)
     return table.getvalue()
 
 

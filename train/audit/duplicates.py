@@ -138,7 +138,7 @@ def find_duplicates(survey: Survey, nearness: Nearness) -> Duplicates:
     kind = np.concatenate([np.where(same_file, 0, 1), np.full(len(near[0]), _NEAR)])
     distance = np.concatenate([np.zeros(len(same_file), np.int64), near[2]])
     crosses = survey.split[first] != survey.split[second]
-    conflicts = _conflicts(survey.targets, first, second)
+    conflicts = _conflicts(_led(survey.targets, first, second, kind), survey.targets, first, second)
     order = np.lexsort((second, first, distance, kind))
     found = Duplicates(first, second, kind, distance, crosses, conflicts, cut_off)
     return found.take(order)
@@ -173,15 +173,41 @@ def _near_pairs(
     return columns, kept >= _MOST_PAIRS
 
 
+def _led(
+    targets: Targets,
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
+    kind: npt.NDArray[np.int64],
+) -> Targets:
+    """Return the targets with what the first of exact duplicates does not say said for it.
+
+    Each label is that of the first copy that gives it.
+    """
+    exact = kind < _NEAR
+    leaders, copies = first[exact][::-1], second[exact][::-1]  # of many writes the last one stays
+
+    def filled(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        found = values.copy()
+        for column in found.reshape(len(found), -1).T:
+            missing = (column[leaders] < 0) & (column[copies] >= 0)
+            column[leaders[missing]] = column[copies[missing]]
+        return found
+
+    return Targets(
+        {name: filled(values) for name, values in targets.choices.items()},
+        {name: filled(values) for name, values in targets.labels.items()},
+    )
+
+
 def _conflicts(
-    targets: Targets, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+    led: Targets, targets: Targets, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
 ) -> Bools:
     found = np.zeros(len(first), np.bool_)
-    for choice in targets.choices.values():
-        a, b = choice[first], choice[second]
+    for name, choice in targets.choices.items():
+        a, b = led.choices[name][first], choice[second]
         found |= (a >= 0) & (b >= 0) & (a != b)
-    for labels in targets.labels.values():
-        one, other = labels[first], labels[second]
+    for name, labels in targets.labels.items():
+        one, other = led.labels[name][first], labels[second]
         found |= ((one >= 0) & (other >= 0) & (one != other)).any(axis=1)
     return found
 

@@ -15,8 +15,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.crops.label_encoding import Form, encoder, named_fields
 from benchmarks.crops.pictures import Pictures
-from benchmarks.labelled import LabelledCrops
+from benchmarks.crops.tables import write_table
+from benchmarks.crops.targets import empty_targets
 from runtime.errors import DataError
 
 from .label_issues import Suspect
@@ -74,8 +76,8 @@ def write_lists(
     """Write, for every split, the usable rows and those without likely suspects.
 
     Args:
-        folder: Where to write ``train.tsv``, ``train-without-suspects.tsv`` and so on: lists of
-            absolute paths and label columns.
+        folder: Where to write ``train.tsv``, ``train-without-suspects.tsv`` and so on
+            (``write_list``).
         survey: The crops.
         suspects: Those marked as likely are left out of the second list.
 
@@ -93,23 +95,14 @@ def write_lists(
             part for part, start in zip(survey.parts, starts, strict=False)
             if len(part) and inside[start]
         ]  # fmt: skip
-        found[name] = next((why for part in parts if (why := _inexpressible(part))), None)
+        reasons = [(part.source, unlistable(part.paths)) for part in parts]
+        found[name] = next((f"{source}: {why}" for source, why in reasons if why), None)
         if found[name] is None:
             write_list(folder / f"{name}.tsv", survey, np.flatnonzero(inside))
             if suspects:
                 rows = np.flatnonzero(inside & ~wrong)
                 write_list(folder / f"{name}-without-suspects.tsv", survey, rows)
     return found
-
-
-def _inexpressible(crops: LabelledCrops) -> str | None:
-    """Return why a list of paths and label columns cannot say what these crops are."""
-    why = unlistable(crops.paths)
-    if why is None and any(
-        ((bits < 0).any(1) & (bits >= 0).any(1)).any() for bits in crops.targets.labels.values()
-    ):
-        why = "labels heads that are given in part"
-    return why and f"{crops.source}: {why}"
 
 
 def unlistable(pictures: Pictures) -> str | None:
@@ -124,7 +117,31 @@ def unlistable(pictures: Pictures) -> str | None:
 
 
 def write_list(file: Path, survey: Survey, rows: npt.NDArray[np.integer]) -> None:
-    """Write the crops at ``rows`` as a list of absolute paths and label columns."""
+    """Write the crops at ``rows`` as a list of absolute paths and label columns.
+
+    Where a label column cannot say what a crop's labels are (labels heads that are given in part,
+    numbers that spell no text of a format), as a table with a column per head or label.
+    """
+    paths = [str(survey.paths[row].absolute()) for row in rows]
     with file.open("w", encoding="utf-8", newline="", errors="surrogateescape") as stream:
-        for row in rows:
-            stream.write(f"{survey.paths[row].absolute()}\t{survey.texts[row]}\n")
+        if _columns_tell(survey, rows):
+            for path, row in zip(paths, rows, strict=True):
+                stream.write(f"{path}\t{survey.texts[row]}\n")
+        else:
+            encoded = [survey.targets.row(row) for row in rows]
+            write_table(stream, paths, [named_fields(survey.schema, each) for each in encoded])
+
+
+def _columns_tell(survey: Survey, rows: npt.NDArray[np.integer]) -> bool:
+    """Return whether the label columns, read again, give the labels that the crops have."""
+    encode = encoder(survey.schema, Form.COLUMN)
+    told = empty_targets(survey.schema, len(rows))
+    try:
+        for place, row in enumerate(rows):
+            told.put(place, encode(survey.texts[row]))
+    except DataError:
+        return False
+    meant = survey.targets.take(rows)
+    choices = [np.array_equal(told.choices[name], meant.choices[name]) for name in told.choices]
+    labels = [np.array_equal(told.labels[name], meant.labels[name]) for name in told.labels]
+    return all(choices) and all(labels)

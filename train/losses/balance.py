@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["class_weights", "positive_weights"]
+
+_SCALINGS: Final = 50
+"""Scaling may lift weights over the limit and cutting them lowers the mean; this settles both."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -18,15 +23,17 @@ def class_weights(target: npt.NDArray[np.integer], labels: int, limit: float) ->
     Args:
         target: (N,) label indices, -1 where missing.
         labels: K.
-        limit: Largest ratio to an even share; 1 / ``limit`` is the smallest. Then all are scaled
-            so that their mean over the samples is 1, and learning rates mean what they meant.
+        limit: Largest weight; 1 / ``limit`` is the smallest. Between them all are scaled so that
+            their mean over the samples is 1, and learning rates mean what they meant.
     """
     counts = np.bincount(target[target >= 0], minlength=labels)
     samples = max(1, counts.sum())
-    even = np.clip(samples / labels / np.maximum(counts, 1e-9), 1 / limit, limit)
-    mean = (counts * even).sum() / samples
-    weights: Floats = (even / (mean or 1.0)).astype(np.float32)
-    return weights
+    weights = samples / labels / np.maximum(counts, 1e-9)
+    for _ in range(_SCALINGS):
+        weights = np.clip(weights, 1 / limit, limit)
+        weights /= (counts * weights).sum() / samples or 1.0
+    found: Floats = np.clip(weights, 1 / limit, limit).astype(np.float32)
+    return found
 
 
 def positive_weights(target: npt.NDArray[np.integer], limit: float) -> Floats:

@@ -143,6 +143,11 @@ class LossConfig:
         """Return the weight of a head's loss."""
         return self.head_weights.get(head.name, head.loss_weight)
 
+    def kind_of(self, head: Head) -> str:
+        """Return the name of a head's loss."""
+        default = self.choice if head.kind is HeadKind.CHOICE else self.labels
+        return self.heads.get(head.name, default)
+
     def uses_frequencies(self) -> bool:
         """Whether any weight is computed from data."""
         return "data" in (self.class_weights, self.pos_weight)

@@ -49,8 +49,7 @@ class HeadLoss(nn.Module):
     def __init__(self, head: Head, config: LossConfig, targets: Targets | None) -> None:
         super().__init__()
         self._choice = head.kind is HeadKind.CHOICE
-        default = config.choice if self._choice else config.labels
-        self.kind = config.heads.get(head.name, default)
+        self.kind = config.kind_of(head)
         if self.kind not in LOSSES[head.kind]:
             raise ConfigError(
                 f"loss {self.kind!r} does not fit head {head.name!r}; {head.kind} heads take one "

@@ -52,7 +52,7 @@ class MultiHeadLoss(nn.Module):
 
     Raises:
         ConfigError: the config names heads or labels that the schema has not, a loss that does not
-            fit its head, or weights from data without any.
+            fit its head, positive weights that nothing uses, or weights from data without any.
     """
 
     weights: Tensor
@@ -148,6 +148,15 @@ def _check_names(schema: Schema, config: LossConfig) -> None:
     ]
     _check_known("heads", (*config.heads, *config.head_weights), heads)
     _check_known("labels of labels heads", (*config.pos_weights, *config.label_weights), labels)
+    bce = [head.name for head in schema.heads if config.kind_of(head) == "bce"]
+    ignored = [name for name in config.pos_weights if name.partition(".")[0] not in bce]
+    if config.pos_weight != "none" and not bce:
+        ignored.append("pos_weight")
+    if ignored:
+        raise ConfigError(
+            f"loss: the positive weights {ignored} would do nothing, only bce uses them, and the "
+            f"heads that minimise it are {bce}; leave them out"
+        )
 
 
 def _check_known(what: str, given: Iterable[str], known: Sequence[str]) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
 from benchmarks.crops.pictures import Pictures
 from benchmarks.crops.shards import shards_of
-from benchmarks.crops.tables import Header, find_header, written_cells
+from benchmarks.crops.tables import Header, find_header, write_cells, written_cells
 from benchmarks.labelled import list_file
 from runtime.errors import DataError
 from train.audit.lists import unlistable, write_list
@@ -111,20 +109,9 @@ def write_tables(folder: Path, survey: Survey, tables: Sequence[Table]) -> None:
         for index in np.unique(survey.split).tolist():
             file = folder / f"{survey.splits[index]}.tsv"
             streams[index] = stack.enter_context(file.open("w", encoding="utf-8", newline=""))
-            _write_row(streams[index], first.header.columns)
+            write_cells(streams[index], first.header.columns)
         for crop, cells in _rows(survey, tables, first):
-            _write_row(streams[survey.split[crop]], cells)
-
-
-def _write_row(stream: TextIO, cells: Sequence[str]) -> None:
-    # Python's csv ends a row at a carriage return, but does not quote one by itself.
-    careful = any("\r" in cell for cell in cells)
-    csv.writer(
-        stream,
-        delimiter="\t",
-        lineterminator="\n",
-        quoting=csv.QUOTE_ALL if careful else csv.QUOTE_MINIMAL,
-    ).writerow(cells)
+            write_cells(streams[survey.split[crop]], cells)
 
 
 def _rows(survey: Survey, tables: Sequence[Table], first: Table) -> Iterator[tuple[int, list[str]]]:

@@ -163,6 +163,16 @@ def test_validation_is_told_of_only_with_a_floor() -> None:
     assert "precision on validation" not in validation.rows()
 
 
+def test_validation_that_never_gives_all_heads_has_nothing_to_draw_from() -> None:
+    answers: dict[str, list[object]] = {"colour": [0, 1, 2], "tags": [[1, 0], [0, 1], [1, 1]]}
+    logits, targets = logits_of(GARMENTS, answers), targets_of(GARMENTS, answers)
+    half = targets_of(GARMENTS, {**answers, "colour": [-1] * 3})
+    point = fit_operating_point(GARMENTS, logits, half)
+    validation = assess(GARMENTS, logits, half, point)
+    assert not len(validation.answers)
+    assert assess(GARMENTS, logits, targets, point, validation=validation).validated is None
+
+
 def test_limits_are_on_what_is_measured_of_the_schema() -> None:
     point = fit_operating_point(MIXED, *drawn(1), precision_floor=0.5)
     measured = assess(MIXED, *drawn(0), point).measurements()

@@ -57,11 +57,14 @@ def test_reading_counts_as_text_and_is_the_answer() -> None:
     assert [share.hits for share in metrics.readings["text"].positions] == [2, 1]
 
 
-def test_half_given_reading_is_not_judged() -> None:
-    truth = targets_of(PLATES, {"one": [1], "two": [-1], "rows": [-1]})
-    metrics = judged(PLATES, {"one": [1], "two": [1], "rows": [0]}, truth)
-    assert metrics.answer.total == 0
-    assert metrics.heads["one"].accuracy.total == 1
+def test_a_half_given_reading_is_judged_by_its_positions() -> None:
+    truth = targets_of(PLATES, {"one": [1, 2, 2], "two": [-1] * 3, "rows": [-1, 0, 1]})
+    metrics = judged(PLATES, {"one": [1, 1, 2], "two": [1] * 3, "rows": [0, 0, 0]}, truth)
+    assert metrics.answer.total == metrics.readings["text"].exact.total == 0
+    assert (metrics.heads["one"].accuracy.hits, metrics.heads["one"].accuracy.total) == (2, 3)
+    # Right; the position wrong; the position right and the other head wrong.
+    assert metrics.exact_right.tolist() == [True, False, False]
+    assert metrics.given.all()
 
 
 def test_choice_scores_by_hand() -> None:

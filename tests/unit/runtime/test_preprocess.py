@@ -157,6 +157,20 @@ def test_load_image_refuses(tmp_path: Path, content: bytes | None) -> None:
         load_image(path)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_twelve_bits_in_sixteen_are_told_from_the_dark(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    deep = np.random.default_rng(0).integers(0, 4096, (9, 7, 3), np.uint16)
+    path.write_bytes(cv2.imencode(suffix, deep)[1].tobytes())
+    with pytest.raises(ImageError, match="multiply them by 16"):
+        load_image(path)
+    path.write_bytes(cv2.imencode(suffix, deep * 16)[1].tobytes())
+    assert load_image(path).max() > 200
+    dark = (deep // 512).astype(np.uint8)
+    path.write_bytes(cv2.imencode(suffix, dark)[1].tobytes())
+    assert (load_image(path) == dark).all()
+
+
 def test_without_memory_a_picture_is_not_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
     def decode(*_: object) -> None:
         error = cv2.error("no memory")

@@ -18,7 +18,15 @@ from runtime.arrays import Images
 from runtime.errors import ConfigError, DataError
 from runtime.preprocess import InputSpec
 from tests.slimming import SCHEMA, SPEC
-from train.data import Batch, CropSet, as_tensors, load_crops, load_sets, training_batches
+from train.data import (
+    Batch,
+    CropSet,
+    as_tensors,
+    first_epoch,
+    load_crops,
+    load_sets,
+    training_batches,
+)
 from train.sampling import SamplingConfig
 
 PLAIN = SamplingConfig()
@@ -139,6 +147,9 @@ def test_rare_classes_come_more_often_where_asked_for() -> None:
         size = 39 + ones
         (epoch,) = take(rare, 1, batch=size, sampling=sampling)
         assert int(epoch.targets["kind"].sum()) == ones
+        # What weights are computed from is what is shown.
+        told = first_epoch(rare, sampling, seed=3).choices["kind"]
+        assert sorted(told.tolist()) == sorted(epoch.targets["kind"].tolist())
     with pytest.raises(ConfigError, match="sampling heads"):
         take(rare, 1, sampling=SamplingConfig(balance=1, heads=("size",)))
 

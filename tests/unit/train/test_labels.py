@@ -85,14 +85,23 @@ def test_columns_of_a_table_are_found_by_name(tmp_path: Path) -> None:
         resolve_schema("derive:shape", [table])
 
 
-def test_labels_with_another_number_of_parts_are_all_named(tmp_path: Path) -> None:
-    source = write_labels(tmp_path, "black,jeans", "blue", "a,b,c")
+def test_rows_of_too_many_parts_are_left_to_the_reader(tmp_path: Path) -> None:
+    source = write_labels(tmp_path, "black,jeans", "blue", "a,b,c", "red,shirt")
+    schema = resolve_schema("derive:colour,garment", [source])
+    assert {head.name: head.labels for head in schema.heads} == {
+        "colour": ("black", "blue", "red"),
+        "garment": ("jeans", "shirt"),  # the second row leaves it out
+    }
+
+
+def test_labels_of_too_many_parts_are_all_named(tmp_path: Path) -> None:
+    source = write_labels(tmp_path, "a,b,c", "a,b,c,d")
     with pytest.raises(DataError) as caught:
         resolve_schema("derive:colour,garment", [source])
     assert str(caught.value).splitlines() == [
-        "2 of 3 labels do not have 2 parts, one for each of ['colour', 'garment']:",
-        f"  {source}:2: 'blue'",
-        f"  {source}:3: 'a,b,c'",
+        "all 2 labels have more than 2 parts, one for each of ['colour', 'garment']:",
+        f"  {source}:1: 'a,b,c'",
+        f"  {source}:2: 'a,b,c,d'",
     ]
 
 

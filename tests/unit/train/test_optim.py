@@ -41,6 +41,17 @@ def test_decay_goes_by_the_kind_of_parameter() -> None:
             assert layer.bias is None or decay[id(layer.bias)] == 0.0
 
 
+def test_scales_of_other_norms_are_not_decayed() -> None:
+    layers = [nn.GroupNorm(2, 8), nn.LayerNorm(5), nn.PReLU(8), nn.BatchNorm1d(8)]
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), *layers)
+    optimiser = build_optimiser(network, OptimConfig(conv_decay=0.3, scale_decay=0.2))
+    weights, scales, rest = optimiser.param_groups
+    assert [tuple(p.shape) for p in weights["params"]] == [(8, 3, 3, 3)]
+    assert not scales["params"]
+    assert len(rest["params"]) == 8
+    assert rest["weight_decay"] == 0
+
+
 @pytest.mark.parametrize("name", ["radam", "adamw", "sgd"])
 def test_decay_is_decoupled_from_the_gradient(name: Any) -> None:
     layer = nn.Linear(2, 1)

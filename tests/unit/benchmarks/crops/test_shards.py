@@ -70,6 +70,13 @@ def test_a_shard_a_folder_and_a_pattern_name_the_same_samples(tmp_path: Path) ->
     assert len(read_labelled(shards[2], COLOURS)) == 4
 
 
+def test_a_list_beside_a_tar_file_is_what_the_folder_means(tmp_path: Path) -> None:
+    numbered(tmp_path, 3)
+    (tmp_path / "one.png").write_bytes(png(9))
+    (tmp_path / "labels.tsv").write_text("one.png\tblue,shirt\n", encoding="utf-8")
+    assert [path.name for path in read_labelled(tmp_path, COLOURS).paths] == ["one.png"]
+
+
 def test_label_members(tmp_path: Path) -> None:
     source = write_tar(
         tmp_path / "a.tar",

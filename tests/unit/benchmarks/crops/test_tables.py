@@ -108,6 +108,8 @@ def test_a_column_label_is_a_label_column(tmp_path: Path) -> None:
         ("path,size\na.png,3\n", "none of the columns ['size'] is called like a head or reading"),
         ("path,colour,colour\na.png,blue,blue\n", "two columns are called ['colour']"),
         ('path,colour\na.png,"blue"x\n', "no valid CSV"),
+        ("path,colour\ra.png,blue\r", "end lines with LF or CRLF"),
+        ("path," + "x" * 200_000 + "\na.png,blue\n", "field larger than"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
@@ -151,7 +153,7 @@ def test_label_columns_are_put_together_by_name(tmp_path: Path) -> None:
     text = "path,use,tags=wet,tags=dry,colour\na.png,work,1,1,blue\nb.png,NA,0,0,\n"
     source = write(tmp_path, text)
     found = list(label_columns(source, ["colour", "tags", "use"]))
-    assert found == [(f"{source}:2", "blue,wet|dry,work"), (f"{source}:3", ",-,")]
+    assert found == [(f"{source}:2", "blue,wet|dry,work"), (f"{source}:3", ",wet|dry,")]
     with pytest.raises(DataError, match="none of the columns"):
         list(label_columns(source, ["shape"]))
 

@@ -107,7 +107,18 @@ def test_missing_labels_do_not_conflict(tmp_path: Path) -> None:
     rows = [(scene(0), "blue"), ("train-0.png", ",night"), ("train-0.png", "blue,dirty")]
     found = find_duplicates(survey_of(tmp_path, train=rows), EXACT)
     assert listed(found) == [(0, 1, "same file"), (0, 2, "same file")]
-    assert found.conflicts.tolist() == [False, False]  # pairs are with the first of them
+    # Each copy is compared with the first one that gives the label: night here, dirty there.
+    assert found.conflicts.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)])
+def test_a_conflict_is_found_whichever_copy_comes_first(
+    tmp_path: Path, order: tuple[int, int, int]
+) -> None:
+    labels = [",night", "red,night", "blue,night"]
+    rows = [(scene(0) if k == 0 else "train-0.png", labels[place]) for k, place in enumerate(order)]
+    found = find_duplicates(survey_of(tmp_path, train=rows), EXACT)
+    assert found.conflicts.sum() == 1
 
 
 def test_labels_heads_conflict(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.labelled import read_labelled
 from runtime.errors import DataError
+from runtime.schema import load_schema
 from tests.unit.train.audit.crops import SCHEMA, scene, survey_of, write_list
 from train.audit.label_issues import Suspect
 from train.audit.lists import read_excluded, write_lists, write_suspects
@@ -106,10 +107,44 @@ def test_regions_cannot_be_listed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "lists").iterdir()] == ["test.tsv"]
 
 
-def test_labels_given_in_part_cannot_be_listed(tmp_path: Path) -> None:
-    write_list(tmp_path, "whole", [(scene(0), "blue")])
+def test_labels_that_a_label_column_cannot_tell_become_a_table(tmp_path: Path) -> None:
+    write_list(tmp_path, "whole", [(scene(k), "blue") for k in range(4)])
     table = tmp_path / "table.csv"
-    table.write_text("path,colour,night\nwhole-0.png,blue,1\n", encoding="utf-8")
+    rows = ["0.png,blue,1,", "1.png,,-1,0", "2.png,red,0,1", "3.png,red,-1,-1"]
+    lines = ["path,colour,night,dirty", *(f"whole-{row}" for row in rows)]
+    table.write_text("\n".join(lines), encoding="utf-8")
     survey = take_survey({"train": [table]}, SCHEMA)
-    missing = write_lists(tmp_path / "lists", survey, [])
-    assert missing == {"train": f"{table}: labels heads that are given in part"}
+    assert write_lists(tmp_path / "lists", survey, [suspect(3)]) == {"train": None}
+    again = read_labelled(tmp_path / "lists" / "train.tsv", SCHEMA)
+    assert again.targets.choices["colour"].tolist() == [0, -1, 1, 1]
+    assert again.targets.labels["extras"].tolist() == [[-1, 1], [0, -1], [1, 0], [-1, -1]]
+    assert [path.name for path in again.paths] == [f"whole-{k}.png" for k in range(4)]
+    fewer = read_labelled(tmp_path / "lists" / "train-without-suspects.tsv", SCHEMA)
+    assert fewer.targets.labels["extras"].tolist() == [[-1, 1], [0, -1], [1, 0]]
+
+
+def test_a_labels_head_without_labels_stays_without(tmp_path: Path) -> None:
+    write_list(tmp_path, "whole", [(scene(0), "blue"), (scene(1), "blue")])
+    table = tmp_path / "table.csv"
+    table.write_text(
+        "path,colour,night,dirty\nwhole-0.png,blue,-1,-1\nwhole-1.png,red,0,0\n", encoding="utf-8"
+    )
+    survey = take_survey({"train": [table]}, SCHEMA)
+    assert list(survey.texts) == ["blue", "red,-"]
+    write_lists(tmp_path / "lists", survey, [])
+    again = read_labelled(tmp_path / "lists" / "train.tsv", SCHEMA)
+    assert list(again.texts) == ["blue", "red,-"]
+    assert again.targets.labels["extras"].tolist() == [[-1, -1], [0, 0]]
+
+
+def test_numbers_that_spell_no_text_become_a_table(tmp_path: Path) -> None:
+    plates = load_schema("cn-plate")
+    write_list(tmp_path, "whole", [(scene(0), "blue"), (scene(1), "blue")])
+    numbers = ["0 " * 9 + "0", "3 -1" + " 1" * 8]
+    lines = [f"whole-{k}.png {row}\n" for k, row in enumerate(numbers)]
+    (tmp_path / "numbers.txt").write_text("".join(lines), encoding="utf-8")
+    survey = take_survey({"train": [tmp_path / "numbers.txt"]}, plates)
+    write_lists(tmp_path / "lists", survey, [])
+    again = read_labelled(tmp_path / "lists" / "train.tsv", plates)
+    found = [again.targets.choices[head.name].tolist() for head in plates.heads]
+    assert [list(row) for row in zip(*found, strict=True)] == [[0] * 10, [3, -1, *[1] * 8]]

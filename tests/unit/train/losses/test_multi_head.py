@@ -298,6 +298,8 @@ def test_the_state_holds_the_averages_and_nothing_else() -> None:
         (LossConfig(heads={"one": "bce"}), "'bce' does not fit head 'one'; choice heads take one"),
         (LossConfig(heads={"some": "ce"}), "'ce' does not fit head 'some'; labels heads take one"),
         (LossConfig(pos_weight="data"), "weights of head 'some' are to come from data"),
+        (LossConfig(labels="focal", pos_weight=8.0), r"positive weights \['pos_weight'\] would do"),
+        (LossConfig(labels="ghm", pos_weights={"some.x": 8}), r"\['some.x'\] would do nothing"),
         (LossConfig(class_weights="data"), "weights of head 'one' are to come from data"),
     ],
 )
