@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
-from typing import TypeVar
+from pathlib import Path
+from typing import Final, TypeVar
 
-from runtime.errors import HeadlightError, MissingExtraError
+from runtime.errors import ConfigError, HeadlightError, MissingExtraError
+from runtime.staging import holds
 
 __all__ = ["missing_extra", "require_packages", "run_command", "say"]
 
 ConfigT = TypeVar("ConfigT")
+
+_REPLACED: Final = ("output", "report")
+"""Options that name what ``--overwrite`` replaces."""
 
 
 def run_command(
@@ -47,6 +53,7 @@ def run_command(
         config = tyro.cli(config_type, args=argv, prog=prog)
         if defaults is not None:
             config = tyro.cli(config_type, args=argv, prog=prog, default=defaults(config))
+        _check_inputs(config)
         return work(config)
     except SystemExit as stop:  # tyro leaves this way after --help (0) and wrong usage (2)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -57,9 +64,56 @@ def run_command(
         if not _nobody_reads():
             raise
         return 1
+    except OSError as error:  # a full disk, a medium that cannot be written
+        say(f"error: {error}")
+        return 1
     except KeyboardInterrupt:
         say("error: interrupted; nothing half-written is left, the same command starts or resumes")
         return 1
+
+
+def _check_inputs(config: object) -> None:
+    """Fail where a folder that is to be replaced holds something that is read.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if not getattr(config, "overwrite", False):
+        return
+    replaced = {
+        name: path
+        for name in _REPLACED
+        if isinstance(path := getattr(config, name, None), Path) and path.exists()
+    }
+    read = [
+        path
+        for field in fields(config)  # type: ignore[arg-type]
+        if field.name not in replaced
+        for path in _paths(getattr(config, field.name))
+        if path.exists()
+    ]
+    for name, target in replaced.items():
+        for path in read:
+            if holds(target, path):
+                raise ConfigError(
+                    f"--{name} {target} would be replaced, and {path} with it, which is read; "
+                    f"choose another {name}"
+                )
+
+
+def _paths(value: object) -> Iterator[Path]:
+    """Yield the paths in the value of an option, however deep."""
+    if isinstance(value, Path):
+        yield value
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _paths(getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _paths(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _paths(item)
 
 
 def _nobody_reads() -> bool:

@@ -19,7 +19,7 @@ from benchmarks.page import check_jinja
 from runtime.errors import ConfigError, HeadlightError
 from runtime.manifest import MANIFEST_FILE, Manifest
 from runtime.session import SessionOptions, open_session
-from runtime.staging import check_free, new_folder, scratch_folder
+from runtime.staging import check_free, holds, new_folder, scratch_folder
 from train.checkpoint import Checkpoint, load_checkpoint
 from train.data import load_crops
 from train.graph import write_graph
@@ -86,8 +86,7 @@ def export_artifact(config: ExportConfig, exporter: Exporter) -> Manifest:
 
 def _check_apart(output: Path, report: Path) -> None:
     """Fail where one folder is in the other, which would be replaced with all that is in it."""
-    first, second = output.resolve(), report.resolve()
-    if first == second or first in second.parents or second in first.parents:
+    if holds(output, report) or holds(report, output):
         raise ConfigError(
             f"--report {report} and --output {output} must be apart: an artifact holds nothing but "
             "its own files; choose another report"

@@ -9,7 +9,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import ConfigError
@@ -17,6 +17,7 @@ from .errors import ConfigError
 __all__ = [
     "check_free",
     "file_digest",
+    "holds",
     "new_folder",
     "read_plain",
     "scratch_folder",
@@ -114,9 +115,11 @@ def check_free(target: Path, *, overwrite: bool = False) -> None:
     """Fail early when ``target`` cannot become a new folder.
 
     Raises:
-        ConfigError: it exists and is neither an empty folder nor to be overwritten, or it is below
-            a file.
+        ConfigError: it exists and is neither an empty folder nor to be overwritten, it is the
+            working folder or one above it, or it is below a file.
     """
+    if holds(target, Path.cwd()):  # whoever works there would be left in a folder that is gone
+        raise ConfigError(f"{target} is the working folder or one above it; choose another output")
     if not target.exists():
         above = next(parent for parent in target.absolute().parents if parent.exists())
         if not above.is_dir():
@@ -128,6 +131,12 @@ def check_free(target: Path, *, overwrite: bool = False) -> None:
         raise ConfigError(
             f"{target} exists and is not empty; choose another output or pass --overwrite"
         )
+
+
+def holds(folder: Path, path: Path) -> bool:
+    """Whether ``path`` is ``folder`` or lies in it, links followed."""
+    above, below = folder.resolve(), path.resolve()
+    return above == below or above in below.parents
 
 
 def write_text(path: Path, text: str) -> None:
@@ -143,7 +152,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         sync(temporary)
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written, nothing can be removed
+            temporary.unlink(missing_ok=True)
 
 
 def read_plain(path: Path, *, largest_bytes: int) -> bytes:

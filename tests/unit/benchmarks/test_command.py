@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -197,3 +198,63 @@ def test_commands_without_their_extra_end_with_one_line(
     message = f"error: package {package!r} is not installed; run: pip install 'headlight[{extra}]'"
     assert done.stderr.splitlines()[0].startswith(message)
     assert len(done.stderr.splitlines()) == 1
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Nested options."""
+
+    extra: tuple[Path, ...] = ()
+    """Also read."""
+
+
+@dataclass(frozen=True)
+class Replacing:
+    """Read and write."""
+
+    data: Path
+    """What is read."""
+    output: Path
+    """What is made."""
+    inner: Inner = field(default_factory=Inner)
+    """More."""
+    overwrite: bool = False
+    """Replace the output."""
+
+
+@pytest.mark.parametrize("place", ["out", "out/below", "link"])
+@pytest.mark.parametrize("option", ["--data", "--inner.extra"])
+def test_what_is_read_is_never_replaced(
+    tmp_path: Path, place: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "out" / "below")
+    read = {"--data": tmp_path / "data", option: tmp_path / place}
+    (tmp_path / "data").mkdir()
+    words = [str(word) for pair in read.items() for word in pair]
+
+    def replaced(*more: str) -> int:
+        argv = [*words, "--output", str(tmp_path / "out"), *more]
+        return run_command(argv, Replacing, lambda _: 0, prog="replace")
+
+    assert replaced("--overwrite") == 1
+    told = capsys.readouterr().err
+    assert f"--output {tmp_path / 'out'} would be replaced, and {tmp_path / place}" in told
+    assert replaced() == 0  # whoever writes refuses what is there
+
+
+def test_outputs_beside_and_inside_of_what_is_read_may_be_replaced(tmp_path: Path) -> None:
+    for name in ("data", "data/out", "data-out"):
+        (tmp_path / name).mkdir()
+        argv = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / name), "--overwrite"]
+        assert run_command(argv, Replacing, lambda _: 0, prog="replace") == (name == "data")
+
+
+def test_a_full_disk_is_an_error_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(_: Config) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/model.onnx")
+
+    assert run(["--number", "1"], work) == 1
+    assert (
+        capsys.readouterr().err == "error: [Errno 28] No space left on device: 'out/model.onnx'\n"
+    )

@@ -211,3 +211,28 @@ def test_nothing_but_plain_files_is_read(tmp_path: Path, make: Callable[[Path], 
         read_plain(tmp_path / "a", largest_bytes=10)
     with pytest.raises(FileNotFoundError):
         read_plain(tmp_path / "b", largest_bytes=10)
+
+
+@pytest.mark.parametrize("above", [".", "..", "../.."])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_working_folder_is_no_output(
+    tmp_path: Path, above: str, overwrite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    with (
+        pytest.raises(ConfigError, match="working folder"),
+        new_folder(Path(above), overwrite=overwrite),
+    ):
+        pass
+    with new_folder(Path("out")) as folder:
+        (folder / "x").touch()
+    assert (tmp_path / "a" / "b" / "out" / "x").exists()
+
+
+def test_nothing_can_be_written_and_the_reason_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nosuch"):
+        write_text(tmp_path / "nosuch" / "x.txt", "x")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        write_text(tmp_path / "file" / "x.txt", "x")
