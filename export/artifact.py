@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.command import run_command, say
+from benchmarks.operating_point import unfittable
 from benchmarks.page import check_jinja
 from runtime.errors import ConfigError, HeadlightError
 from runtime.manifest import MANIFEST_FILE, Manifest
@@ -107,6 +108,8 @@ def new_source(config: ExportConfig, exporter: Exporter) -> Iterator[tuple[Expor
     crops = load_crops(
         config.validation, checkpoint.schema, checkpoint.input, skip_bad=config.skip_bad
     )
+    for note in unfittable(checkpoint.schema, crops.targets):
+        say(f"note: {note}")
     network = checkpoint.build()
     with (
         new_folder(config.output, overwrite=config.overwrite) as folder,

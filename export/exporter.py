@@ -24,7 +24,7 @@ class ExportConfig:
     """Export a checkpoint; its INT8 form was decided in compress.
 
     Raises:
-        ConfigError: a batch below 1.
+        ConfigError: a batch below 1, a version below 0, or a precision outside (0, 1].
     """
 
     checkpoint: tyro.conf.Positional[Path]
@@ -57,6 +57,10 @@ class ExportConfig:
     def __post_init__(self) -> None:
         if self.batch is not None and self.batch < 1:
             raise ConfigError(f"--batch must be at least 1, got {self.batch}")
+        if not 0 < self.precision_floor <= 1:
+            raise ConfigError(f"--precision-floor must be in (0, 1], got {self.precision_floor}")
+        if self.version is not None and self.version < 0:
+            raise ConfigError(f"--version must be >= 0, got {self.version}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,7 +140,7 @@ def _work(config: MatrixConfig) -> int:
                 cells.append(cell)
                 folder = config.output.with_name(f"{config.output.name}.artifacts") / cell.name
                 say(cell.name)
-                _export(config, reference.checkpoint, cell, exporter, folder)
+                _export(config, reference, cell, exporter, folder)
                 if cell.problem is None and cell.unproven is None:
                     manifest, session = engines.enter_context(open_engine(folder))
                     reference.measure(cell, manifest, session)
@@ -168,6 +168,8 @@ class _Reference:
     run: Callable[[Images], Logits]
     logits: Logits
     """Of all ``crops``."""
+    proven_on: str
+    """Origin of the validation crops."""
 
     @classmethod
     def of(cls, name: str, checkpoint: Checkpoint, config: MatrixConfig) -> _Reference:
@@ -179,7 +181,8 @@ class _Reference:
 
         cell = Cell(checkpoint=name, engine="torch", precision="fp32")
         cell.engine_bytes = 4 * sum(parameter.numel() for parameter in network.parameters())
-        reference = cls(cell, checkpoint, crops, run, run_alone(run, crops))
+        proven_on = load_crops(config.validation, checkpoint.schema, checkpoint.input).origin
+        reference = cls(cell, checkpoint, crops, run, run_alone(run, crops), proven_on)
         reference.count(cell, reference.logits)
         return reference
 
@@ -229,10 +232,11 @@ def _exporter(engine: str) -> Exporter:
 
 
 def _export(
-    config: MatrixConfig, checkpoint: Checkpoint, cell: Cell, exporter: Exporter, folder: Path
+    config: MatrixConfig, reference: _Reference, cell: Cell, exporter: Exporter, folder: Path
 ) -> None:
     """Make an artifact or a build kit unless it is there; note what stood in the way."""
-    if _is_of(lambda: _whole(folder), checkpoint, config):
+    checkpoint = reference.checkpoint
+    if _is_of(lambda: _whole(folder), reference):
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     wanted: Any = "auto" if cell.precision == "int8" else cell.precision
@@ -249,23 +253,29 @@ def _export(
             asked = replace(asked, rtx=cell.engine == "rtx")
             cell.unproven = why_not_here(asked)
             if cell.unproven is not None:
-                cell.engine_bytes = _build_only(asked, checkpoint, config)
+                cell.engine_bytes = _build_only(asked, reference)
                 return
         export_artifact(asked, exporter)
     except HeadlightError as error:
         cell.problem = str(error).splitlines()[0]
 
 
-def _whole(folder: Path) -> Manifest:
+def _whole(folder: Path) -> tuple[Manifest, str | None]:
     manifest = Manifest.load(folder)
     manifest.check_files(folder)
-    return manifest
+    return manifest, manifest.operating.fitted_on
 
 
-def _is_of(load: Callable[[], Manifest], checkpoint: Checkpoint, config: MatrixConfig) -> bool:
-    """Whether there is one of this checkpoint and these lists; what does not load is none."""
+def _packed(folder: Path) -> tuple[Manifest, str | None]:
+    kit = load_kit(folder)
+    return kit.draft, kit.crops.origin
+
+
+def _is_of(load: Callable[[], tuple[Manifest, str | None]], reference: _Reference) -> bool:
+    """Whether there is one of this checkpoint and these crops; what does not load is none."""
+    checkpoint = reference.checkpoint
     try:
-        made = load()
+        made, origin = load()
     except HeadlightError:
         return False
     before = {name: step for name, step in made.lineage.items() if name != "export"}
@@ -273,13 +283,13 @@ def _is_of(load: Callable[[], Manifest], checkpoint: Checkpoint, config: MatrixC
     return (
         before == checkpoint.lineage
         and export["inputs"]["checkpoint"] == checkpoint.digest
-        and export["config"]["validation"] == [str(path) for path in config.validation]
+        and origin == reference.proven_on
     )
 
 
-def _build_only(asked: TrtConfig, checkpoint: Checkpoint, config: MatrixConfig) -> int:
+def _build_only(asked: TrtConfig, reference: _Reference) -> int:
     """Make a build kit unless it is there; return the bytes of the engine that it could build."""
-    if not _is_of(lambda: load_kit(asked.output).draft, checkpoint, config):
+    if not _is_of(lambda: _packed(asked.output), reference):
         export_kit(asked)
     proof = asked.output / PROOF_ENGINE
     return proof.stat().st_size if proof.is_file() else 0

@@ -64,6 +64,10 @@ class ScoreboardConfig:
     overwrite: bool = False
     """Replace an existing OUTPUT."""
 
+    def __post_init__(self) -> None:
+        if not self.data or not self.validation:
+            raise ConfigError("--data and --validation need a list each")
+
 
 @dataclass(slots=True)
 class _Row:
@@ -119,6 +123,16 @@ def _work(config: ScoreboardConfig) -> int:
     return 0
 
 
+def _columns(sources: Sequence[str]) -> Sequence[str]:
+    """Return what each test list is called: two parts of its path, more where two are alike."""
+    paths = [Path(source).with_suffix("").parts for source in sources]
+    for depth in range(2, max(2, *map(len, paths)) + 1):
+        names = ["/".join(parts[-depth:]) for parts in paths]
+        if len(set(names)) == len(names):
+            return names
+    return sources
+
+
 def _torch_row(name: str, path: Path, schema: Schema) -> _Row:
     checkpoint = load_checkpoint(path)
     checkpoint.require_schema(schema)
@@ -167,8 +181,7 @@ def _cells(row: _Row, first: _Row, timing: Mapping[str, Any]) -> Mapping[str, st
     cells = {"network": row.name}
     if row.parameters is not None:
         cells["parameters"] = f"{row.parameters / 1e6:.2f} M"
-    for source, found in row.found.items():
-        name = "/".join(Path(source).with_suffix("").parts[-2:])
+    for (source, found), name in zip(row.found.items(), _columns([*row.found]), strict=True):
         cells[f"exact {name}"] = f"{found.metrics.exact.value:.4f}"
         if found.accepted is not None:
             cells[f"recall@99.9 % {name}"] = f"{found.accepted.recall.value:.4f}"

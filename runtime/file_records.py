@@ -9,7 +9,7 @@ from pathlib import Path
 from .errors import IntegrityError
 from .staging import file_digest
 
-__all__ = ["FileRecord", "check_records"]
+__all__ = ["FileRecord", "check_record", "check_records"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def check_records(folder: Path, files: Mapping[str, FileRecord], *, besides: Set
         there = {path.name for path in folder.iterdir()}
         _compare_names(folder, there - {name for name in besides if _plain(folder / name)}, files)
         for name, expected in files.items():
-            _compare(folder / name, expected)
+            check_record(folder / name, expected)
     except OSError as error:
         raise IntegrityError(f"{folder} cannot be read: {error}") from error
 
@@ -57,7 +57,13 @@ def _compare_names(folder: Path, there: Set[str], files: Mapping[str, FileRecord
         )
 
 
-def _compare(path: Path, expected: FileRecord) -> None:
+def check_record(path: Path, expected: FileRecord) -> None:
+    """Compare one file with its record.
+
+    Raises:
+        IntegrityError: it is changed or no plain file.
+        OSError: it cannot be read.
+    """
     if not _plain(path):
         raise IntegrityError(f"{path} is not a plain file; copy the artifact again")
     # The size first: hashing a file of absurd size takes hours.

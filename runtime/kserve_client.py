@@ -24,15 +24,16 @@ import numpy.typing as npt
 
 from .arrays import Images, Logits
 from .errors import ConfigError, EngineError, IntegrityError
+from .file_records import check_record
 from .golden import check_golden as check_golden_vectors
 from .graph_contract import Port, Scores, check_graph, check_images, run_fixed
 from .http_client import Answer, HttpClient
 from .kserve import BINARY_SIZE, DATATYPES, HEADER_LENGTH, LARGEST_JSON_BYTES
-from .manifest import GOLDEN_FILE, FileRecord, Manifest
+from .manifest import GOLDEN_FILE, Manifest
 from .reader import Reader
 from .schema import INPUT_NAME
 from .strict import StrictObject, parse_json
-from .verify import load_manifest
+from .trust import load_manifest
 
 __all__ = ["KServeSession", "connect"]
 
@@ -91,11 +92,9 @@ def connect(
 def _check_golden_file(folder: Path, manifest: Manifest) -> None:
     path = folder / GOLDEN_FILE
     try:
-        found = FileRecord.of(path)
+        check_record(path, manifest.files[GOLDEN_FILE])
     except OSError as error:
         raise IntegrityError(f"{path} cannot be read: {error}") from error
-    if found != manifest.files[GOLDEN_FILE]:
-        raise IntegrityError(f"{path} is not the manifest's; copy the artifact again")
 
 
 class KServeSession:

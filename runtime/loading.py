@@ -25,7 +25,7 @@ from .session import Session, SessionOptions, open_session
 from .statistics import Counters
 from .thresholds import Thresholds
 from .trial import trial_load
-from .verify import load_manifest
+from .trust import load_manifest
 
 __all__ = ["LoadOptions", "Loaded", "check_heads", "open_proven"]
 

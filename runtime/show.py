@@ -18,9 +18,11 @@ from .errors import HeadlightError
 from .golden import GoldenReport, check_golden
 from .manifest import Manifest
 from .preprocess import load_image
+from .printable import printable
 from .reader import Reader
 from .results import HeadAnswer, Result
 from .schema import Head, Reading
+from .scores import ACCEPT_NOTHING
 
 __all__ = ["ShowConfig", "main", "show"]
 
@@ -53,7 +55,7 @@ def show(config: ShowConfig) -> bool:
         ]
         worst = max(reports, key=lambda report: report.max_abs_diff)
         for name, value in _summary(reader, worst):
-            print(f"{name:10} {_printable(value)}")
+            print(f"{name:10} {printable(value)}")
         done = [_read(reader, path) for path in config.images]  # all, whichever fails
         return all(done)
 
@@ -100,6 +102,8 @@ def _operating(manifest: Manifest) -> str:
     if point.answer_threshold is None:
         return "never fitted: every answer is accepted"
     floor = "" if point.precision_floor is None else f" for precision >= {point.precision_floor:g}"
+    if point.answer_threshold == ACCEPT_NOTHING:
+        return f"accepts no answer: no confidence was enough{floor} on {point.fitted_on}"
     fitted = "" if point.fitted_on is None else f", fitted on {point.fitted_on}"
     return f"accepts at confidence >= {point.answer_threshold:.4f}{floor}{fitted}"
 
@@ -108,9 +112,9 @@ def _read(reader: Reader, path: Path) -> bool:
     try:
         result = reader.read(load_image(path))
     except HeadlightError as error:
-        print(f"error: {path}: {error}", file=sys.stderr)
+        print(f"error: {path}: {printable(str(error), lines=True)}", file=sys.stderr)
         return False
-    print(_printable("\t".join([str(path), *_answers(reader, result)])))
+    print(printable("\t".join([str(path), *_answers(reader, result)])))
     return True
 
 
@@ -131,11 +135,6 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LINEAGE_WIDTH else text[: _LINEAGE_WIDTH - 3] + "..."
 
 
-def _printable(text: str) -> str:
-    # An artifact is somebody else's text; its control characters must not reach the terminal.
-    return "".join(letter if letter.isprintable() or letter == "\t" else "?" for letter in text)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return 0, or 1 after printing ``error: ...``."""
     parser = argparse.ArgumentParser(
@@ -151,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return 0 if show(config) else 1
     except HeadlightError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error), lines=True)}", file=sys.stderr)
         return 1
 
 

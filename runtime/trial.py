@@ -72,7 +72,7 @@ def trial_load(
         )
     job = {
         "module": __name__,
-        "path": sys.path,
+        "path": [entry for entry in sys.path if isinstance(entry, str)],  # import skips others
         "folder": str(folder),
         "threads": options.threads,
         "hint": options.hint,

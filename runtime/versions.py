@@ -26,7 +26,7 @@ from .manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
 from .session import SessionOptions
 from .staging import file_digest, new_folder, sync
 from .trial import trial_load
-from .verify import load_manifest
+from .trust import load_manifest
 from .version_state import VersionState
 
 __all__ = ["MOST_STARTS", "Versions"]

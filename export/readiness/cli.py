@@ -14,7 +14,7 @@ from typing import Any, Final
 import tyro
 
 from benchmarks.command import require_packages, run_command
-from runtime.errors import DataError
+from runtime.errors import ConfigError, DataError
 from runtime.staging import write_text
 from train.readiness import Finding, Target, check_readiness
 
@@ -40,8 +40,13 @@ def readiness(config: ReadinessConfig) -> list[Finding]:
 
     Raises:
         DataError: the file cannot be read as an ONNX graph.
+        ConfigError: there is no place for the report.
     """
     require_packages("export", "onnx")
+    if config.output is not None and not _writable(config.output):
+        raise ConfigError(
+            f"--output {config.output} is a folder or in none; name a file in a folder that exists"
+        )
     model = _load(config.model)
     try:
         findings = check_readiness(model, config.target)
@@ -56,6 +61,10 @@ def readiness(config: ReadinessConfig) -> list[Finding]:
         }
         write_text(config.output, json.dumps(report, indent=1) + "\n")
     return findings
+
+
+def _writable(file: Path) -> bool:
+    return file.parent.is_dir() and not file.is_dir()
 
 
 def _load(path: Path) -> Any:

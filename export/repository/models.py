@@ -12,7 +12,7 @@ from typing import Any, Final
 from runtime.engine_imports import openvino_core
 from runtime.errors import ArtifactError, ConfigError
 from runtime.manifest import MANIFEST_FILE, SIGNATURE_FILE, Manifest
-from runtime.verify import load_manifest
+from runtime.trust import load_manifest
 
 from .config import RepositoryConfig
 
@@ -28,10 +28,15 @@ class Model:
     name: str
     versions: Mapping[int, Path]
     """Version number to artifact, oldest first."""
-    manifest: Manifest
-    """Of the newest."""
+    manifests: Sequence[Manifest]
+    """Of the versions."""
     batch: int | None
     """Images that the graph takes at once; None where it takes any number."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the newest version."""
+        return self.manifests[-1]
 
 
 def gather(config: RepositoryConfig) -> list[Model]:
@@ -93,7 +98,12 @@ def _model(name: str, folders: Sequence[Path], manifests: Mapping[Path, Manifest
                 f"{folder} cannot be a version of the same model as {newest}: another schema, "
                 "input, engine or batch size; give it another name by --names"
             )
-    return Model(name=name, versions=versions, manifest=manifests[newest], batch=found[newest])
+    return Model(
+        name=name,
+        versions=versions,
+        manifests=[manifests[folder] for folder in versions.values()],
+        batch=found[newest],
+    )
 
 
 def _contract(manifest: Manifest, batch: int | None) -> tuple[object, ...]:

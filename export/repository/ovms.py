@@ -8,27 +8,34 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from runtime.errors import ConfigError
 
 from .config import RepositoryConfig
 from .models import Model, check_engines, copy_versions
 
 __all__ = ["write_ovms"]
 
+_CONFIG: Final = "config.json"
+
 
 def write_ovms(models: Sequence[Model], config: RepositoryConfig, folder: Path) -> None:
     """Write a repository for OpenVINO Model Server into ``folder``.
 
     Raises:
-        ConfigError: an artifact that is not for OpenVINO.
+        ConfigError: an artifact that is not for OpenVINO, or a model called as the server's own
+            file is.
     """
     # The server also loads .onnx files, but runs them in OpenVINO, not in what proved them.
     check_engines(models, ("openvino",), "OpenVINO Model Server")
     for model in models:
+        if model.name == _CONFIG:
+            raise ConfigError(f"no model can be called {_CONFIG}; give it another by --names")
         (folder / model.name).mkdir()
         copy_versions(model, folder / model.name)
     listed = {"model_config_list": [{"config": _config(model, config)} for model in models]}
-    (folder / "config.json").write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+    (folder / _CONFIG).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
 
 
 def _config(model: Model, config: RepositoryConfig) -> Mapping[str, Any]:

@@ -110,28 +110,39 @@ def _parameters(engine: str, config: RepositoryConfig) -> Mapping[str, str]:
 
 
 def _largest_batch(model: Model, config: RepositoryConfig) -> int:
-    profile = model.manifest.passport.get("profile", "").split()
-    if not profile:
-        return config.max_batch
-    if int(profile[0]) > 1:
-        raise ConfigError(
-            f"{model.name}: the engine takes {profile[0]} to {profile[-1]} images, and Triton "
-            "sends it as few as one; build it with a --profile that begins at 1, or with --batch"
-        )
-    if int(profile[-1]) < config.max_batch:
-        say(f"{model.name}: the engine takes {profile[-1]} images at most, which becomes its batch")
-    return min(int(profile[-1]), config.max_batch)
+    largest = config.max_batch
+    for version, manifest in zip(model.versions, model.manifests, strict=True):
+        profile = manifest.passport.get("profile", "").split()
+        if not profile:
+            continue
+        if int(profile[0]) > 1:
+            raise ConfigError(
+                f"{model.name}, version {version}: the engine takes {profile[0]} to {profile[-1]} "
+                "images, and Triton sends it as few as one; build it with a --profile that begins "
+                "at 1, or with --batch"
+            )
+        if int(profile[-1]) < largest:
+            largest = int(profile[-1])
+            say(
+                f"{model.name}: the engine of version {version} takes {largest} images at most, "
+                "which becomes the batch of all"
+            )
+    return largest
 
 
 def _tell_conditions(model: Model) -> None:
-    wanted = {
-        key.removeprefix(REQUIRES): value
-        for key, value in model.manifest.passport.items()
-        if key.startswith(REQUIRES)
-    }
-    if wanted:
-        conditions = ", ".join(f"{name} {value}" for name, value in wanted.items())
-        say(f"{model.name}: the server must have {conditions}; Triton does not check it")
+    found: dict[str, list[str]] = {}
+    for version, manifest in zip(model.versions, model.manifests, strict=True):
+        wanted = [
+            f"{key.removeprefix(REQUIRES)} {value}"
+            for key, value in manifest.passport.items()
+            if key.startswith(REQUIRES)
+        ]
+        found.setdefault(", ".join(wanted), []).append(str(version))
+    for conditions, versions in found.items():
+        if conditions:
+            where = f", version {', '.join(versions)}" if len(found) > 1 else ""
+            say(f"{model.name}{where}: the server must have {conditions}; Triton does not check it")
 
 
 def _text(value: str) -> str:

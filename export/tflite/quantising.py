@@ -118,8 +118,10 @@ def _measured(graph: FlatFile, crops: Images, names: Sequence[str]) -> Ranges:
     size = graph.tensors[graph.input].shape[0]
     low = dict.fromkeys(names, 0.0)
     high = dict.fromkeys(names, 0.0)
-    for start in range(0, len(crops) - size + 1, size):
-        for name, values in tensor_values(graph, [crops[start : start + size]]).items():
+    for start in range(0, len(crops), size):
+        part = crops[start : start + size]
+        full = np.resize(part, (size, *part.shape[1:]))  # the last ones again to fill the batch
+        for name, values in tensor_values(graph, [full]).items():
             if name in low:
                 low[name] = min(low[name], float(values.min()))
                 high[name] = max(high[name], float(values.max()))

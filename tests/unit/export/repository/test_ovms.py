@@ -21,6 +21,12 @@ def _openvino() -> None:
     require("openvino")
 
 
+def test_no_model_is_called_as_the_servers_file(make: Callable[..., Path], tmp_path: Path) -> None:
+    config = as_config(make("a", engine="openvino"), server="ovms", names=("config.json",))
+    with pytest.raises(ConfigError, match=r"called config\.json; give it another"):
+        write_ovms(gather(config), config, tmp_path)
+
+
 def test_two_models_one_with_two_versions(make: Callable[..., Path], tmp_path: Path) -> None:
     folders = [make(name, engine="openvino", version=i + 1) for i, name in enumerate("abc")]
     config = as_config(*folders, server="ovms", names=("plates", "plates", "clothes"), threads=2)

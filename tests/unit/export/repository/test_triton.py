@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,27 @@ def test_a_profile_that_does_not_begin_at_1_is_refused(
     set_manifest(tensorrt, passport={"profile": "4 4 4"})
     (tmp_path / "out").rename(tmp_path / "before")
     assert written(tensorrt).max_batch_size == 0
+
+
+def test_the_narrowest_version_bounds_all(
+    tensorrt: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = Path(shutil.copytree(tensorrt, tmp_path / "older"))
+    conditions = {"profile": "1 4 8", "requires_tensorrt": "8.6.1"}
+    set_manifest(older, version=1, passport=conditions)
+    set_manifest(tensorrt, version=2)
+    config = as_config(older, tensorrt, server="triton", names=("plates",) * 2, max_batch=16)
+    (tmp_path / "out").mkdir()
+    write_triton(gather(config), config, tmp_path / "out")
+    text = (tmp_path / "out" / "plates" / "config.pbtxt").read_text(encoding="utf-8")
+    assert "max_batch_size: 8\n" in text
+    told = capsys.readouterr().err
+    assert "the engine of version 1 takes 8 images at most" in told
+    assert "version 1: the server must have tensorrt 8.6.1" in told
+    assert "version 2: the server must have" in told
+    set_manifest(older, passport={"profile": "4 8 32"})
+    with pytest.raises(ConfigError, match="version 1: the engine takes 4 to 32 images"):
+        write_triton(gather(config), config, tmp_path)
 
 
 def test_versions_are_all_served(make: Callable[..., Path], tmp_path: Path) -> None:
