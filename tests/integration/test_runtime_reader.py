@@ -18,7 +18,7 @@ from runtime.decode import decode
 from runtime.manifest import Manifest
 from runtime.preprocess import fit_many
 from runtime.schema import load_schema
-from runtime.scores import OperatingPoint
+from runtime.scores import ACCEPT_NOTHING, OperatingPoint
 from runtime.show import main
 from tests.artifacts import TinyNetwork, random_images, write_artifact
 
@@ -142,6 +142,34 @@ def test_show(tiny_artifact: Path, tmp_path: Path, capsys: pytest.CaptureFixture
         result = reader.read(random_images(1)[0])
     assert lines[-1].split("\t")[:3] == [str(picture), result.text, f"{result.confidence:.4f}"]
     assert shown.err == ""
+
+
+def test_show_tells_that_nothing_is_accepted(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = Manifest.load(copied)
+    point = replace(manifest.operating, answer_threshold=ACCEPT_NOTHING, precision_floor=0.999)
+    (copied / "artifact.json").write_text(
+        replace(manifest, operating=point).to_json(), encoding="utf-8"
+    )
+    assert main([str(copied)]) == 0
+    assert "accepts no answer: no confidence was enough for precision >= 0.999" in (
+        capsys.readouterr().out
+    )
+
+
+def test_show_keeps_a_strangers_words_from_the_terminal(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = Manifest.load(copied)
+    passport = {**manifest.passport, "requires_\x1b[2Jcard": "one"}
+    (copied / "artifact.json").write_text(
+        replace(manifest, passport=passport).to_json(), encoding="utf-8"
+    )
+    assert main([str(copied)]) == 1
+    told = capsys.readouterr()
+    assert "?[2Jcard one" in told.err
+    assert "\x1b" not in told.err + told.out
 
 
 def test_show_reports_bad_pictures(

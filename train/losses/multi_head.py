@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,11 @@ from .harmony import GradientHistograms
 from .head_loss import HeadLoss
 
 __all__ = ["MultiHeadLoss", "Truth"]
+
+
+_HEADS_HINT: Final = (
+    "; where a recipe names others, --loop.loss.head-weights without any value takes them away"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +152,7 @@ def _check_names(schema: Schema, config: LossConfig) -> None:
         if head.kind is HeadKind.LABELS
         for label in head.labels
     ]
-    _check_known("heads", (*config.heads, *config.head_weights), heads)
+    _check_known("heads", (*config.heads, *config.head_weights), heads, _HEADS_HINT)
     _check_known("labels of labels heads", (*config.pos_weights, *config.label_weights), labels)
     bce = [head.name for head in schema.heads if config.kind_of(head) == "bce"]
     ignored = [name for name in config.pos_weights if name.partition(".")[0] not in bce]
@@ -159,7 +165,7 @@ def _check_names(schema: Schema, config: LossConfig) -> None:
         )
 
 
-def _check_known(what: str, given: Iterable[str], known: Sequence[str]) -> None:
+def _check_known(what: str, given: Iterable[str], known: Sequence[str], hint: str = "") -> None:
     unknown = sorted(set(given) - set(known))
     if unknown:
-        raise ConfigError(f"loss: no {what} {unknown}; the schema has {list(known)}")
+        raise ConfigError(f"loss: no {what} {unknown}; the schema has {list(known)}{hint}")

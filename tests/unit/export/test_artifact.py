@@ -16,6 +16,7 @@ import pytest
 import export.artifact
 import export.drafts
 import export.proof
+from benchmarks.labelled import read_labelled
 from export.artifact import ExportConfig, Exporter, ExportSource, export_artifact
 from export.parity import GateConfig
 from export.probe import Probe, probe_logits
@@ -23,6 +24,7 @@ from runtime.arrays import Images, Logits
 from runtime.errors import ConfigError, DataError, EngineError, ParityError
 from runtime.manifest import Manifest
 from runtime.reader import Reader
+from runtime.scores import ACCEPT_NOTHING
 from runtime.session import SessionOptions
 from tests.slimming import SCHEMA, write_lamps
 from train.checkpoint import load_checkpoint
@@ -278,6 +280,25 @@ def test_a_report_is_not_written_over(export_it: Callable[..., Manifest], tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+def test_what_cannot_be_fitted_is_told_before_the_work(
+    export_it: Callable[..., Manifest],
+    lamps: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = read_labelled(lamps / "val", SCHEMA)
+    lines = [
+        f"{path}\t{text.split(',')[0]}\n" for path, text in zip(rows.paths, rows.texts, strict=True)
+    ]
+    (tmp_path / "colours.tsv").write_text("".join(lines), encoding="utf-8")
+    manifest = export_it(validation=(tmp_path / "colours.tsv",))
+    assert manifest.operating.answer_threshold == ACCEPT_NOTHING
+    told = capsys.readouterr().err
+    assert "note: no validation sample labels side" in told
+    assert "note: no validation sample labels all heads" in told
+    assert told.index("note: ") < told.index("gate passed")
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, EngineError, MemoryError])
 def test_a_writer_that_fails_leaves_nothing(
     export_it: Callable[..., Manifest], tmp_path: Path, error: type[BaseException]
@@ -333,7 +354,13 @@ def test_int8_decisions_cannot_become_another_precision(
         checkpoint=lamps_checkpoint, validation=(), output=tmp_path / "out", precision="fp32"
     )
     assert exporter.precision(replace(config, precision="auto"), quantised) == "int8"
-    with pytest.raises(ConfigError, match="--batch must be at least 1"):
-        replace(config, batch=0)
+    for wrong, told in (
+        ({"batch": 0}, "--batch must be at least 1"),
+        ({"precision_floor": 99.9}, r"--precision-floor must be in \(0, 1\], got 99.9"),
+        ({"precision_floor": 0.0}, "--precision-floor must be in"),
+        ({"version": -1}, "--version must be >= 0"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            replace(config, **wrong)
     with pytest.raises(ConfigError, match="holds INT8 decisions, asked for --precision fp32"):
         exporter.precision(config, quantised)

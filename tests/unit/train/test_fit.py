@@ -203,7 +203,7 @@ def test_an_existing_output_is_kept(
     ("more", "message"),
     [
         (("--schema", "us-plates"), "schema 'us-plates' is neither built in"),
-        (("--schema", "derive:colour"), "352 of 352 labels do not have 1 parts"),
+        (("--schema", "derive:colour"), "all 352 labels have more than 1 parts"),
         (("--schema", "us-plate"), "256 of 256 rows cannot be used"),
         (("--data", "nowhere"), "nowhere: cannot be read"),
         (("--repeats", "1", "2"), "expected one repeat >= 1 for each of the 1 sources"),

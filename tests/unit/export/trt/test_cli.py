@@ -113,6 +113,16 @@ def test_an_rtx_kit_without_rtx_has_no_proof_and_says_so(
     assert not (tmp_path / "kit" / "proof.engine").exists()
 
 
+def test_a_kit_takes_nothing_of_the_device(
+    lamps_int8: Path, lamps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option in ("--timing-cache", "--report"):
+        words = arguments(lamps_int8, lamps, tmp_path / "kit", "--kit", option, str(tmp_path / "x"))
+        assert main(words) == 1
+        assert f"error: {option} " in capsys.readouterr().err
+    assert not (tmp_path / "kit").exists()
+
+
 def test_options_that_contradict_each_other_are_refused() -> None:
     for wrong in (
         {"rtx": True, "timing_cache": Path("t")},
