@@ -43,7 +43,7 @@ from .pruning import ChannelChooser, PruningGoal, mended, prune
 from .recovery import training_images
 from .selection import Scores
 from .sparsity import ScaleShrinker, total_rate
-from .surgery import ChannelGroup
+from .surgery import ChannelGroup, Removed
 from .verdict import foreseen, latency_verdict
 
 __all__ = ["Cut", "SlimConfig", "main", "slim"]
@@ -231,7 +231,7 @@ class _Shrunk:
     network: Network
     evaluation: Evaluation
     widths: dict[str, tuple[int, int]]
-    """Group name to units before and after."""
+    """Group name to channels before and after; where a peer cut, the name of a layer."""
     pruned: list[float]
     """Validation exact right after each round's removal."""
     history: list[Mapping[str, Any]]
@@ -240,24 +240,23 @@ class _Shrunk:
 def _shrink(bench: _Bench, network: Network) -> _Shrunk:
     """Remove channels and train on, in as many rounds as asked for."""
     config, chooser = bench.config, bench.chooser
-    whole = {group.name: group for group in chooser.groups}
+    before = _widths(bench, chooser, network, {})
+    after = dict(before)
     images, goal = bench.images(_STATISTICS_BATCHES), chooser.goal
     pruned, history = list[float](), list[Mapping[str, Any]]()
     for number in range(1, config.rounds + 1):
         if number > 1:
             chooser = chooser.following(network, bench.source)
         chooser = replace(chooser, goal=goal.after(number, config.rounds))
-        network = _cut(bench, chooser, network, images, last=number == config.rounds)
+        network, kept = _cut(bench, chooser, network, images, last=number == config.rounds)
+        after |= kept
         evaluation = bench.evaluate(network)
         pruned.append(evaluation.exact)
         say(f"pruned, statistics measured anew: validation exact {evaluation.exact:.4f}")
         steps = config.sparse_steps + config.tune_steps * (number - 1) // config.rounds
         evaluation, rows = _tune(bench, network, evaluation, number)
         history += [{**row, "step": row["step"] + steps} for row in rows]
-    plan = channel_plan(network)
-    widths = {
-        name: (group.width, plan[name].outputs // group.channels) for name, group in whole.items()
-    }
+    widths = {name: (width, after[name]) for name, width in before.items()}
     return _Shrunk(network, evaluation, widths, pruned, history)
 
 
@@ -268,16 +267,36 @@ def _cut(
     images: Sequence[Tensor],
     *,
     last: bool,
-) -> Network:
-    """Return the network of a round without the channels that are to go."""
+) -> tuple[Network, dict[str, int]]:
+    """Return the network of a round without the channels that are to go, and its widths."""
     source = bench.source
     if bench.peer is not None:
-        return mended(bench.peer(network, source, chooser.goal), network, images)
+        smaller = mended(bench.peer(network, source, chooser.goal), network, images)
+        return smaller, _widths(bench, chooser, smaller, {})
     if bench.latency is not None and last:
         removed = bench.latency.choose(chooser, network, source, bench.run)
     else:
         removed = chooser.choose(network)
-    return prune(network, source, chooser.groups, removed, images)
+    smaller = prune(network, source, chooser.groups, removed, images)
+    return smaller, _widths(bench, chooser, smaller, removed)
+
+
+def _widths(
+    bench: _Bench, chooser: ChannelChooser, network: Network, removed: Removed
+) -> dict[str, int]:
+    """Return the channels of ``network``: of each group without what was removed.
+
+    A peer need not cut by these groups, of which several may share a layer, so its choice is told
+    by their first layers.
+    """
+    if bench.peer is not None:
+        plan = channel_plan(network)
+        layers = [next(iter(group.outputs)) for group in chooser.groups]
+        return {layer: plan[layer].outputs for layer in layers}
+    return {
+        group.name: (group.width - len(removed.get(group.name, ()))) * group.channels
+        for group in chooser.groups
+    }
 
 
 def _tune(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -22,14 +23,19 @@ import compress.slim.cli
 import compress.slim.comparison
 import train.loop
 from benchmarks.scenarios import compare_interleaved
-from compress.slim.cli import main
+from compress.slim.cli import SlimConfig, main, slim
+from compress.slim.groups import find_groups
+from compress.slim.pruning import PruningGoal, smaller_network
+from compress.slim.surgery import remove_channels
 from tests.slimming import random_crops, tiny_config, tiny_network, write_checkpoint, write_lamps
+from tests.unit.train.backbones.tiny import TINY, tiny_backbone_network
 from train.augment import PHOTOS
-from train.checkpoint import load_checkpoint
+from train.checkpoint import Checkpoint, load_checkpoint
 from train.cost import count_parameters
 from train.lineage import plain
 from train.loop import LoopConfig
 from train.mixing import MixingConfig
+from train.network import Network, NetworkConfig, channel_plan
 from train.scoring import score
 
 
@@ -179,6 +185,47 @@ def test_slimming_twice_goes_on_and_phases_may_be_left_out(place: Path, tmp_path
     macs = [twice.metrics["slim"][side]["macs"] for side in ("before", "after")]
     assert macs[1] <= 0.7 * macs[0]
     assert macs[0] == once.metrics["slim"]["after"]["macs"]
+
+
+def test_groups_that_share_a_layer_are_told_apart(place: Path, tmp_path: Path) -> None:
+    settings = NetworkConfig(backbone="mixnet", sizes=TINY["mixnet"])
+    write_checkpoint(tmp_path / "base", tiny_backbone_network("mixnet"), settings)
+    few = ("--target", "0.2", "--round-to", "1", "--min-channels", "1", "--rounds", "2")
+    steps = ("--sparse-steps", "1", "--tune-steps", "2", "--batch", "4")
+    words = arguments(place, tmp_path / "out", *few, *steps)
+    words[0] = str(tmp_path / "base")
+    assert main(words) == 0
+    slimmed = load_checkpoint(tmp_path / "out")
+    widths = slimmed.metrics["slim"]["widths"]
+    assert any(name.endswith("/2") for name in widths)
+    layers: dict[str, list[int]] = {}
+    for name, (before, after) in widths.items():
+        assert after <= before
+        layers.setdefault(name.partition("/")[0], []).append(after)
+    assert slimmed.channels is not None
+    for layer, kept in layers.items():
+        assert sum(kept) == slimmed.channels[layer].outputs
+
+
+def test_what_a_peer_cuts_is_told_by_layers(place: Path, tmp_path: Path) -> None:
+    def cut(network: Network, source: Checkpoint, _: PruningGoal) -> Network:
+        smaller, groups = copy.deepcopy(network), find_groups(network, source.input)
+        remove_channels(smaller, groups, {group.name: [0] for group in groups})
+        return smaller_network(source, smaller)
+
+    settings = NetworkConfig(backbone="mixnet", sizes=TINY["mixnet"])
+    write_checkpoint(tmp_path / "base", tiny_backbone_network("mixnet"), settings)
+    config = SlimConfig(
+        checkpoint=tmp_path / "base", data=(place / "train",), validation=(place / "val",),
+        output=tmp_path / "out", target=0.1, round_to=1, min_channels=1, sparse_steps=0, batch=4,
+        tune_steps=0, threads=1,
+    )  # fmt: skip
+    slimmed = slim(config, cut)
+    assert slimmed.channels is not None
+    whole = channel_plan(tiny_backbone_network("mixnet"))
+    for layer, (before, after) in slimmed.metrics["slim"]["widths"].items():
+        assert (before, after) == (whole[layer].outputs, slimmed.channels[layer].outputs)
+        assert after < before
 
 
 @pytest.mark.parametrize(
