@@ -83,10 +83,11 @@ class Explorer:
         while True:
             self.learn()
             under_way = {candidate.network for candidate in self.trials.running().values()}
-            open_ = {r.candidate.network for r in self.records if not (r.accuracy or r.failure)}
-            known = {record.candidate.network for record in self.records} - open_
+            open_ = [record for record in self.records if not (record.accuracy or record.failure)]
+            networks = {record.candidate.network for record in self.records}
+            known = networks - {record.candidate.network for record in open_}
             busy = known | under_way
-            left = [record for record in self.records if record.candidate.network not in busy]
+            left = [record for record in open_ if record.candidate.network not in busy]
             more = bool(left) and len(busy) < config.trials and time.monotonic() < end
             if more and self._try(left):
                 continue
@@ -98,9 +99,7 @@ class Explorer:
     def learn(self) -> None:
         """Take over all results that are there, also those of other workers."""
         for network in {record.candidate.network for record in self.records}:
-            path = self.maker.folder(network) / RESULT_FILE
-            if path.exists():
-                self._take(network, json.loads(path.read_text(encoding="utf-8")))
+            self._take(network, self._found(network))
         finished = set(self.trials.finished())
         for record in self.records:
             if record.accuracy and record.candidate not in finished:
@@ -139,10 +138,10 @@ class Explorer:
     @contextmanager
     def _claimed(self, network: NetworkChoice) -> Iterator[bool]:
         """Hold a network that is to be trained; yields whether it was to be had."""
-        folder = self.maker.folder(network)
-        with claimed(folder) as mine:
+        wanted = {r.candidate.precision for r in self.records if r.candidate.network == network}
+        with claimed(self.maker.folder(network)) as mine:
             # Its result may have come since results were last taken over.
-            yield mine and not (folder / RESULT_FILE).exists()
+            yield mine and not wanted <= self._found(network).keys()
 
     def _try(self, left: Sequence[Record]) -> bool:
         """Train one of ``left`` shortly; false where other workers hold them all."""
@@ -153,9 +152,10 @@ class Explorer:
             say(f"short training of {network.name}")
             began = time.monotonic()
             self._make_student(network)
-            result = {"variants": self._prove(network), "seconds": time.monotonic() - began}
+            variants = self._prove(network)
+            result = {"variants": variants, "seconds": time.monotonic() - began}
             write_text(self.maker.folder(network) / RESULT_FILE, to_json(result))
-            self._take(network, result)
+            self._take(network, variants)
             record = next(r for r in self.records if r.candidate == proposal.candidate)
             # As long as the network is held: a trial under way that nobody holds is a dead one.
             if record.accuracy:
@@ -172,8 +172,11 @@ class Explorer:
                 self.maker.checkpoint(student)
 
     def _prove(self, network: NetworkChoice) -> dict[str, Any]:
-        """Return accuracy by precision; one engine speaks for all, the decisions are the same."""
-        found: dict[str, Any] = {}
+        """Return accuracy by precision; one engine speaks for all, the decisions are the same.
+
+        A search of a tighter budget or of fewer precisions may have found some of it before.
+        """
+        found = self._found(network)
         for record in self.records:
             candidate = record.candidate
             if candidate.network != network or "facts" in found.get(candidate.precision, {}):
@@ -187,10 +190,18 @@ class Explorer:
             found[candidate.precision] = {"facts": facts_to_object(facts)}
         return found
 
-    def _take(self, network: NetworkChoice, result: Mapping[str, Any]) -> None:
+    def _found(self, network: NetworkChoice) -> dict[str, Any]:
+        """Return what the network's result on disk says by precision; empty where there is none."""
+        path = self.maker.folder(network) / RESULT_FILE
+        if not path.exists():
+            return {}
+        variants: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["variants"]
+        return variants
+
+    def _take(self, network: NetworkChoice, variants: Mapping[str, Any]) -> None:
         for record in self.records:
             if record.candidate.network == network:
-                found = result["variants"].get(record.candidate.precision, {})
+                found = variants.get(record.candidate.precision, {})
                 record.accuracy = facts_from_object(found.get("facts", ()))
                 record.failure = found.get("failure", "")
 

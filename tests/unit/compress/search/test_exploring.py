@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,40 @@ def test_as_many_networks_are_trained_as_asked_for_and_more_later(config: Search
     worker.explore()
     assert len(maker.made) == 1
     assert all(r.accuracy for r in worker.records)
+
+
+def test_a_further_precision_is_added_to_what_is_trained(
+    config: SearchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fewer = replace(config, precisions=("int8",))
+    explorer(fewer, FakeMaker(fewer)).explore()
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("there is work, and no other worker"))
+    maker = FakeMaker(config)
+    worker = explorer(config, maker)
+    worker.explore()
+    assert maker.made == []
+    assert all(record.accuracy for record in worker.records)
+    # No candidate is tried twice for it.
+    assert sorted(worker.trials.finished()) == sorted(config.candidates)
+    for path in (config.run / "proxies").glob("*/result.json"):
+        assert json.loads(path.read_text(encoding="utf-8"))["variants"].keys() == {"int8", "fp32"}
+
+
+def test_a_looser_budget_adds_what_was_left_out(
+    config: SearchConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = explorer(config, FakeMaker(config))
+    small = [record for record in first.records if record.candidate.precision == "int8"]
+    replace(first, records=small).explore()
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("there is work, and no other worker"))
+    maker = FakeMaker(replace(config, trials=2))
+    worker = explorer(config, maker)
+    worker.explore()
+    assert maker.made == []
+    # As many networks as are asked for; the third keeps what is known of it.
+    proven = [record.candidate for record in worker.records if record.accuracy]
+    assert len({each.network for each in proven if each.precision == "fp32"}) == 2
+    assert len({each.network for each in proven}) == 3
 
 
 def test_what_a_busy_machine_found_too_slow_is_trained_last(config: SearchConfig) -> None:
