@@ -17,7 +17,7 @@ from benchmarks.speed import Loads
 from runtime.errors import ConfigError
 from runtime.staging import check_free, write_text
 from train.checkpoint import Checkpoint, load_checkpoint
-from train.data import load_crops
+from train.data import CropSet, load_crops
 from train.lineage import plain
 from train.threads import use_threads
 
@@ -65,6 +65,7 @@ def search(config: SearchConfig) -> Found | None:
     if not config.worker:  # which measures accuracies alone
         check_measurable(limits, config.engines)
     crops = load_crops(config.validation, source.schema, source.input, skip_bad=config.skip_bad)
+    _check_run(config, source, crops)
     reference = Reference.of(source, crops)
     check_limits(limits, reference)
     with Exports() as exports:
@@ -119,29 +120,51 @@ def _open(config: SearchConfig) -> Checkpoint:
         )
     for width in config.widths:
         narrowed(source.network, width)
-    _check_run(config, source)
     use_threads(config.threads)
     return source
 
 
-def _check_run(config: SearchConfig, source: Checkpoint) -> None:
+def _check_run(config: SearchConfig, source: Checkpoint, validation: CropSet) -> None:
     """Fail when the run's folder holds trials that this search would have trained otherwise.
 
     Raises:
         ConfigError: it does.
+        DataError: training or calibration crops cannot be read.
     """
     settings = {name: value for name, value in plain(config).items() if name not in _MAY_CHANGE}
+    digests = _digests(config, source, validation)
     # Through JSON, as what is read from the file was.
-    identity = json.loads(to_json({"checkpoint": source.digest, **settings}))
+    identity = json.loads(to_json({"checkpoint": source.digest, "crops": digests, **settings}))
     path = config.run / IDENTITY_FILE
     config.run.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         write_text(path, to_json(identity))
         return
-    known: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    other = sorted(name for name in {*known, *identity} if known.get(name) != identity.get(name))
+    known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if "crops" not in known:
+        raise ConfigError(
+            f"{config.run} holds trials of an earlier version, which did not note by which crops "
+            "they were made; delete the folder to start anew, or choose another --output"
+        )
+    crops = _differing(known.pop("crops"), identity.pop("crops"))
+    other = [*_differing(known, identity), *(f"the crops of --{name}" for name in crops)]
     if other:
         raise ConfigError(
             f"{config.run} holds trials of other settings ({', '.join(other)}); give the same "
             "ones, delete the folder to start anew, or choose another --output"
         )
+
+
+def _digests(config: SearchConfig, source: Checkpoint, validation: CropSet) -> dict[str, str]:
+    """Return the digests of all crops by option: what lies at a path may change."""
+    read = partial(
+        load_crops, schema=source.schema, spec=source.input, skip_bad=config.skip_bad, cache_mb=0
+    )
+    found = {"data": read(config.data).digest, "validation": validation.digest}
+    if config.calibration:  # without INT8 none is needed
+        found["calibration"] = read(config.calibration).digest
+    return found
+
+
+def _differing(known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return sorted(name for name in {*known, *now} if known.get(name) != now.get(name))

@@ -12,10 +12,12 @@ import pytest
 import benchmarks.scenarios.warming
 import benchmarks.speed.measuring
 import compress.search.measuring
+import compress.search.search
 import compress.slim.comparison
 from benchmarks.scenarios import compare_interleaved
 from compress.search.cli import main
 from runtime.manifest import Manifest
+from tests.slimming import write_lamps
 from train.checkpoint import load_checkpoint
 
 SPACE = ("--targets", "0", "0.6", "--engines", "onnx", "--precisions", "int8")
@@ -144,6 +146,49 @@ def test_a_run_of_other_settings_is_refused(
     other = ("--overwrite", "--tune-steps", "41", "--seed", "5")
     assert search(lamps, lamps_checkpoint, output, LOOSE, *other) == 1
     assert "holds trials of other settings (seed, tune_steps)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["data", "validation", "calibration"])
+def test_a_run_by_other_crops_is_refused(
+    lamps: Path,
+    lamps_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    write_lamps(tmp_path / "list", 64, seed=2)
+    # Beyond the check there are hours of work.
+    monkeypatch.setattr(compress.search.search, "screen", _begun)
+    more = (f"--{name}", str(tmp_path / "list"))
+    output = tmp_path / "out"
+    with pytest.raises(_BegunError):
+        search(lamps, lamps_checkpoint, output, LOOSE, *more)
+    with pytest.raises(_BegunError):
+        search(lamps, lamps_checkpoint, output, LOOSE, *more)
+    table = tmp_path / "list" / "labels.tsv"
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text.replace("left", "right"), encoding="utf-8")
+    assert search(lamps, lamps_checkpoint, output, LOOSE, *more) == 1
+    assert f"trials of other settings (the crops of --{name}); give" in capsys.readouterr().err
+
+
+class _BegunError(Exception):
+    """The work began."""
+
+
+def _begun(*_: object) -> None:
+    raise _BegunError
+
+
+def test_a_run_that_did_not_note_its_crops_is_refused(
+    lamps: Path, lamps_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "out.run"
+    run.mkdir()
+    (run / "search.json").write_text('{"seed": 0}', encoding="utf-8")
+    assert search(lamps, lamps_checkpoint, tmp_path / "out", LOOSE) == 1
+    assert "holds trials of an earlier version" in capsys.readouterr().err
 
 
 def test_a_worker_needs_the_search_that_it_helps(
