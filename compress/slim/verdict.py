@@ -41,7 +41,9 @@ def latency_verdict(
     speedup, times = timed["speedups"]["after"], timed["medians_ms"]
     saved, surely = (1 - 1 / float(each) for each in (speedup["value"], speedup["bounds"][0]))
     if saved < 0:
-        reason = f"it became slower, {times['before']:.2f} -> {times['after']:.2f} ms"
+        # Two timings of one network differ, too: slower is what is so for sure.
+        change = "became slower" if speedup["bounds"][1] < 1 else "is no faster"
+        reason = f"it {change}, {times['before']:.2f} -> {times['after']:.2f} ms"
     elif predicted is not None:
         reason = _left(predicted)
     else:

@@ -70,6 +70,14 @@ def test_what_became_slower_is_called_that() -> None:
         assert text == f"{expected}0 ms"
 
 
+def test_a_little_more_time_may_be_chance() -> None:
+    text = latency_verdict(side(10), side(5), timed(0.99, 0.95, name="ort"))
+    assert text.startswith("-50% MACs, +1% latency in ort: not worth it, because it is no faster, ")
+    unknown = timed(0.8, 0.7)
+    unknown["speedups"] = {"after": {"value": 0.8, "bounds": [float("nan"), float("nan")]}}
+    assert "no faster" in latency_verdict(side(10), side(5), unknown)
+
+
 @pytest.mark.parametrize("engine", [None, timed(1.02, 1.0, name="ort")])
 def test_another_device_is_judged_by_its_own_milliseconds(
     engine: dict[str, object] | None,
