@@ -38,6 +38,11 @@ class PeerConfig(SlimConfig):
         SlimConfig.__post_init__(self)
         if self.for_latency:
             raise ConfigError("torch-pruning cannot aim at a latency; give --target-macs")
+        if self.score != "auto":
+            raise ConfigError(
+                f"--score {self.score} is a rule of compress.slim, here --pruner ranks channels; "
+                "leave --score out"
+            )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(config: PeerConfig) -> int:
     def cut(network: Network, source: Checkpoint, goal: PruningGoal) -> Network:
-        return cut_by(config.pruner, network, source, goal.share, goal.of, goal.limits)
+        return cut_by(config.pruner, network, source, goal)
 
     checkpoint = slim(config, cut)
     print(checkpoint.metrics["slim"]["verdict"])

@@ -14,8 +14,7 @@ import torch
 from torch import nn
 
 from benchmarks.command import require_packages
-from compress.slim.pruning import smaller_network
-from compress.slim.selection import Limits
+from compress.slim.pruning import PruningGoal, smaller_network
 from runtime.errors import ConfigError
 from train.checkpoint import Checkpoint
 from train.cost import CostModel
@@ -27,10 +26,8 @@ PRUNERS: Final = ("bn-scale", "magnitude", "group-norm", "random")
 _STEPS: Final = 200
 
 
-def cut_by(
-    pruner: str, network: Network, source: Checkpoint, share: float, of: str, limits: Limits
-) -> Network:
-    """Return a smaller network, as ``pruner`` chooses, with ``share`` of its source's cost gone.
+def cut_by(pruner: str, network: Network, source: Checkpoint, goal: PruningGoal) -> Network:
+    """Return a smaller network, as ``pruner`` chooses, that reaches ``goal``.
 
     torch-pruning's own way to a cost (``progressive_pruning`` of its benchmarks): it removes
     channels in many small steps until enough of the cost is gone.
@@ -41,15 +38,14 @@ def cut_by(
             ``random``.
         network: ``source``'s, or what earlier rounds have left of it; keeps its channels.
         source: Where its schema, input and config stand.
-        share: Share of what ``source`` costs that is to be gone at least, in (0, 1).
-        of: ``parameters`` or ``macs``.
-        limits: ``round_to`` and ``max_ratio``, which counts from ``network``; torch-pruning has no
-            least number of channels.
+        goal: Its share is of what ``source`` costs, in parameters or MACs; its ``max_ratio`` counts
+            from ``network``; its score is not looked at.
 
     Raises:
         ConfigError: an unknown pruner or cost, or a share that the pruner does not reach.
         MissingExtraError: torch-pruning is not installed.
     """
+    of, limits = goal.of, goal.limits
     if pruner not in PRUNERS or of not in ("parameters", "macs"):
         raise ConfigError(
             f"pruner {pruner!r} of {of} is unknown; use one of {PRUNERS}, of parameters or macs"
@@ -59,13 +55,14 @@ def cut_by(
     whole = cost(channel_plan(source.build()))
     cut = copy.deepcopy(network.eval())
     removed = 0.0
-    for _ in _steps(pruner, cut, source, limits):
+    for _ in _steps(pruner, cut, source, goal):
         removed = 1 - cost(channel_plan(cut)) / whole
-        if removed >= share:
+        if removed >= goal.share:
             return _rebuilt(source, cut)
     raise ConfigError(
-        f"pruner {pruner!r} removes {removed:.3f} of the {of} with --max-ratio {limits.max_ratio}, "
-        f"asked for {share:.3f}; lower the target or raise the ratio"
+        f"pruner {pruner!r} removes {removed:.3f} of the {of} with --max-ratio "
+        f"{limits.max_ratio} and --min-channels {limits.min_channels}, asked for {goal.share:.3f}; "
+        "lower the target or loosen these limits"
     )
 
 
@@ -79,7 +76,7 @@ def _rebuilt(source: Checkpoint, cut: Network) -> Network:
         ) from error
 
 
-def _steps(pruner: str, cut: Network, source: Checkpoint, limits: Limits) -> Iterator[None]:
+def _steps(pruner: str, cut: Network, source: Checkpoint, goal: PruningGoal) -> Iterator[None]:
     """Prune ``cut`` in place, a little before every item."""
     require_packages("peers", "torch_pruning")
     import torch_pruning
@@ -93,16 +90,20 @@ def _steps(pruner: str, cut: Network, source: Checkpoint, limits: Limits) -> Ite
             cut,
             torch.zeros((1, *source.input.shape), dtype=torch.uint8),
             importance=_importance(torch_pruning.pruner.importance, pruner),
-            global_pruning=True,
+            global_pruning=not goal.local,
             pruning_ratio=1.0,
-            max_pruning_ratio=limits.max_ratio,
+            max_pruning_ratio=goal.limits.max_ratio,
             iterative_steps=_STEPS,
-            round_to=limits.round_to,
+            round_to=goal.limits.round_to,
             ignored_layers=_answers(cut),
             output_transform=lambda answers: list(answers.values()),
         )
     for _ in range(_STEPS):
-        work.step()
+        for group in work.step(interactive=True):
+            # It knows no least number of channels: what would leave fewer is left out.
+            now = work.DG.get_out_channels(group[0].dep.target.module)
+            if now - len(group[0].idxs) >= goal.limits.min_channels:
+                group.prune()
         yield
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,10 +14,12 @@ from compress.peers.cli import main
 from compress.peers.curves import main as draw_curves
 from compress.peers.dependency_graph import cut_by
 from compress.slim.cli import main as slim
+from compress.slim.pruning import PruningGoal
 from compress.slim.selection import Limits
 from runtime.errors import ConfigError
 from tests.slimming import tiny_config, tiny_network, write_checkpoint, write_lamps
 from train.checkpoint import load_checkpoint
+from train.network import channel_plan
 
 pytest.importorskip("torch_pruning", reason="torch-pruning is not installed")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -128,9 +131,44 @@ def test_rounds_end_at_the_share_of_the_whole(study: Path, tmp_path: Path) -> No
 def test_a_share_out_of_reach_is_refused(study: Path) -> None:
     source = load_checkpoint(study / "base-s0")
     with pytest.raises(ConfigError, match=r"'magnitude' removes 0\.\d+ of the macs with --max-rat"):
-        cut_by("magnitude", source.build(), source, 0.9, "macs", Limits(max_ratio=0.3))
+        cut_by("magnitude", source.build(), source, goal(0.9, max_ratio=0.3))
     with pytest.raises(ConfigError, match="pruner 'best' of macs is unknown"):
-        cut_by("best", source.build(), source, 0.5, "macs", Limits())
+        cut_by("best", source.build(), source, goal(0.5))
+    with pytest.raises(ConfigError, match=r"and --min-channels 24, asked for 0\.800; lower"):
+        cut_by("magnitude", source.build(), source, goal(0.8, min_channels=24))
+
+
+def goal(share: float, *, local: bool = False, **limits: Any) -> PruningGoal:
+    return PruningGoal(share=share, of="macs", local=local, limits=Limits(**limits))
+
+
+def left(study: Path, wanted: PruningGoal) -> dict[str, float]:
+    """Share of its channels that each layer of the backbone keeps."""
+    source = load_checkpoint(study / "base-s0")
+    network = source.build()
+    after = channel_plan(cut_by("magnitude", network, source, wanted))
+    return {
+        name: after[name].outputs / before.outputs
+        for name, before in channel_plan(network).items()
+        if name.startswith("backbone")
+    }
+
+
+def test_the_least_number_of_channels_stays(study: Path) -> None:
+    free, bound = (
+        left(study, goal(0.5, round_to=1, min_channels=least))["backbone.stem.0"]
+        for least in (1, 20)
+    )
+    assert free < 20 / 24 <= bound
+
+
+def test_local_takes_the_same_share_of_every_group(study: Path) -> None:
+    spread = {
+        local: max(shares.values()) - min(shares.values())
+        for local in (False, True)
+        for shares in [left(study, goal(0.5, local=local, round_to=1))]
+    }
+    assert spread[True] < 0.05 < spread[False]
 
 
 def test_a_latency_is_not_torch_prunings(
@@ -139,6 +177,13 @@ def test_a_latency_is_not_torch_prunings(
     words = [w for w in arguments(study, "base-s0", tmp_path) if w not in ("--target-macs", "0.5")]
     assert main([*words, "--speedup", "2", "--engine", "openvino"]) == 1
     assert "cannot aim at a latency" in capsys.readouterr().err
+
+
+def test_a_score_is_not_torch_prunings(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(study, "base-s0", tmp_path / "out", "--score", "gamma")) == 1
+    assert "--score gamma is a rule of compress.slim" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_study_is_refused(
