@@ -15,6 +15,7 @@ from torch import nn
 
 from benchmarks.command import require_packages
 from compress.slim.pruning import PruningGoal, smaller_network
+from compress.slim.selection import Limits
 from runtime.errors import ConfigError
 from train.checkpoint import Checkpoint
 from train.cost import CostModel
@@ -42,7 +43,8 @@ def cut_by(pruner: str, network: Network, source: Checkpoint, goal: PruningGoal)
             from ``network``; its score is not looked at.
 
     Raises:
-        ConfigError: an unknown pruner or cost, or a share that the pruner does not reach.
+        ConfigError: an unknown pruner or cost, a share that the pruner does not reach, or layers
+            that torch-pruning does not follow.
         MissingExtraError: torch-pruning is not installed.
     """
     of, limits = goal.of, goal.limits
@@ -99,12 +101,27 @@ def _steps(pruner: str, cut: Network, source: Checkpoint, goal: PruningGoal) -> 
             output_transform=lambda answers: list(answers.values()),
         )
     for _ in range(_STEPS):
-        for group in work.step(interactive=True):
-            # It knows no least number of channels: what would leave fewer is left out.
-            now = work.DG.get_out_channels(group[0].dep.target.module)
-            if now - len(group[0].idxs) >= goal.limits.min_channels:
-                group.prune()
+        try:
+            _step(work, goal.limits)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ConfigError(
+                f"torch-pruning does not follow the layers of {source.folder}: {error}; use "
+                "compress.slim"
+            ) from error
         yield
+
+
+def _step(work: Any, limits: Limits) -> None:
+    """Prune a little; what would leave too few channels stays, as torch-pruning has no such limit.
+
+    Args:
+        work: A ``BasePruner``.
+        limits: Whose ``min_channels`` count.
+    """
+    for group in work.step(interactive=True):
+        now = work.DG.get_out_channels(group[0].dep.target.module)
+        if now - len(group[0].idxs) >= limits.min_channels:
+            group.prune()
 
 
 def _importance(kinds: Any, pruner: str) -> Any:

@@ -193,7 +193,10 @@ def _open(config: SlimConfig, peer: Cut | None) -> _Bench:
         curves=curves,
     )
     bench = _Bench(config, source, chooser, latency, teachers, crops, validation, run, peer)
-    bench.guidance(source.build())  # fails now, not after the sparsity training
+    # Both fail now, not after the sparsity training.
+    bench.guidance(source.build())
+    if peer is not None:
+        peer(network, source, chooser.goal.after(1, config.rounds))
     return bench
 
 

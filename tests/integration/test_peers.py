@@ -18,8 +18,9 @@ from compress.slim.pruning import PruningGoal
 from compress.slim.selection import Limits
 from runtime.errors import ConfigError
 from tests.slimming import tiny_config, tiny_network, write_checkpoint, write_lamps
+from tests.unit.train.backbones.tiny import TINY, tiny_backbone_network
 from train.checkpoint import load_checkpoint
-from train.network import channel_plan
+from train.network import NetworkConfig, channel_plan
 
 pytest.importorskip("torch_pruning", reason="torch-pruning is not installed")
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -169,6 +170,20 @@ def test_local_takes_the_same_share_of_every_group(study: Path) -> None:
         for shares in [left(study, goal(0.5, local=local, round_to=1))]
     }
     assert spread[True] < 0.05 < spread[False]
+
+
+def test_what_torch_pruning_does_not_follow_is_told_before_any_training(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = NetworkConfig(backbone="mixnet", sizes=TINY["mixnet"])
+    write_checkpoint(tmp_path / "mixnet", tiny_backbone_network("mixnet"), settings)
+    more = ("--round-to", "1", "--min-channels", "1", "--sparse-steps", "4")
+    words = arguments(study, "base-s0", tmp_path / "out", *more)
+    words[0] = str(tmp_path / "mixnet")
+    assert main(words) == 1
+    told = capsys.readouterr().err
+    assert "error: torch-pruning does not follow the layers of" in told
+    assert "step 4" not in told
 
 
 def test_a_latency_is_not_torch_prunings(
