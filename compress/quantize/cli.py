@@ -9,8 +9,10 @@ exporters translate into the form that their engine runs fastest.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -75,6 +77,7 @@ class _Bench:
             judge,
             lambda names: decisions.score(names, self.crops),
             self.calibration.images,
+            lost=judge.lost,
         )
 
     def drops(self, answers: Decoded) -> list[Drop]:
@@ -93,6 +96,8 @@ class _Judge:
     answers: Decoded
     """What its float weights make of the validation crops: what the exporters' gate compares with.
     After a training they are not those of the checkpoint that it started from."""
+    lost: Sequence[Drop] = ()
+    """Budgets that its float weights themselves exceed."""
 
     def __call__(self, logits: Logits) -> Verdict:
         bench = self.bench
@@ -105,7 +110,8 @@ def quantize(config: QuantizeConfig) -> Checkpoint:
     """Quantise as ``config`` says and write a new checkpoint.
 
     Raises:
-        ParityError: the budgets hold for no layer in INT8; nothing is written.
+        ParityError: the budgets hold for no layer in INT8; nothing is written, and the same call
+            with other budgets does not train again.
         HeadlightError: bad options, data or checkpoint.
         KeyboardInterrupt: interrupted; the same call goes on.
     """
@@ -139,7 +145,14 @@ def quantize(config: QuantizeConfig) -> Checkpoint:
     }
     _show(outcome, report, speed)
     metrics = {**source.metrics, **_accuracies(bench, outcome.logits), "quantize": report}
-    return _write(bench, network, forms, judge.operating, metrics, tuned)
+    checkpoint = _write(bench, network, forms, judge.operating, metrics, tuned)
+    shutil.rmtree(_run_folder(config), ignore_errors=True)
+    return checkpoint
+
+
+def _run_folder(config: QuantizeConfig) -> Path:
+    """Where a training lives until its result is written."""
+    return config.output.with_name(config.output.name + ".run")
 
 
 def _forms(bench: _Bench, decisions: Decisions, outcome: Outcome) -> dict[str, Any]:
@@ -179,7 +192,7 @@ def _tune(bench: _Bench) -> Tuned:
         bench.source,
         bench.calibration.images,
         bench.crops,
-        config.output.with_name(config.output.name + ".run"),
+        _run_folder(config),
         seed=config.seed,
         skip_bad=config.skip_bad,
     )
@@ -190,7 +203,9 @@ def _refitted(bench: _Bench, network: Network) -> _Judge:
     schema, crops = bench.source.schema, bench.crops
     logits = score(network, crops)
     operating = fit_operating_point(schema, logits, crops.targets, fitted_on=crops.origin)
-    return _Judge(bench, operating, decode(schema, logits, operating))
+    answers = decode(schema, logits, operating)
+    lost = [drop for drop in bench.drops(answers) if not drop.within]
+    return _Judge(bench, operating, answers, lost)
 
 
 def _accuracies(bench: _Bench, logits: Logits) -> dict[str, Any]:

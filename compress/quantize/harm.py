@@ -81,7 +81,12 @@ def rank_layers(decisions: Decisions, crops: Images) -> dict[str, dict[str, floa
 
 
 def fit_budget(
-    decisions: Decisions, judge: Judge, score: Callable[[Collection[str]], Logits], crops: Images
+    decisions: Decisions,
+    judge: Judge,
+    score: Callable[[Collection[str]], Logits],
+    crops: Images,
+    *,
+    lost: Sequence[Drop] = (),
 ) -> Outcome:
     """Take layers back to float, the most harmful first, until all budgets hold.
 
@@ -90,9 +95,10 @@ def fit_budget(
         judge: Says what the validation crops lose and change.
         score: Layers in INT8 to the scores of the validation crops.
         crops: Calibration crops, to rank layers on if need be.
+        lost: Budgets that the float weights exceed as well, after a training.
 
     Raises:
-        ParityError: the budgets hold for no layer in INT8.
+        ParityError: the budgets hold for no layer in INT8, or not even for the float weights.
     """
     names = list(decisions.names)
     logits = score(names)
@@ -101,6 +107,12 @@ def fit_budget(
     harms: Mapping[str, Mapping[str, float]] = {}
     while exceeded := verdict.exceeded:
         say(f"{'; '.join(map(str, exceeded))}")
+        if lost:  # whatever layers go back
+            raise ParityError(
+                f"the training in INT8 itself costs too much, with all layers in float "
+                f"{'; '.join(map(str, lost))}; train with a smaller --qat.lr, on more data or "
+                "without --qat-steps, or allow more with --max-drop or --max-drops"
+            )
         harms = harms or rank_layers(decisions, crops[:_RANKING_CROPS])
         heads = _heads(decisions.schema, exceeded)
         harm = {name: sum(harms[name][head] for head in heads) for name in names}

@@ -6,7 +6,6 @@ activations, that expect to be rounded. See ``fake_quant`` for the method.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,7 +120,7 @@ def train_quantised(
         source: Float checkpoint.
         images: (N, height, width, 3) uint8 calibration crops.
         validation: What to choose the best weights on.
-        run: Folder of the unfinished run; gone afterwards.
+        run: Folder of the training; it stays, for whoever writes the result to delete.
         names: Layers to run in INT8; None for all.
         seed: Of order and augmentation.
         skip_bad: Leave bad rows out instead of failing.
@@ -176,6 +175,5 @@ def train_quantised(
     decisions = Decisions(
         schema, spec, again.model, again.layers, {**again.steps, **student.steps()}
     )
-    shutil.rmtree(run, ignore_errors=True)
     digests = {"data": crops.digest, **(guidance.digests if guidance else {})}
     return Tuned(network.eval(), decisions, result.history, digests)

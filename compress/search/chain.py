@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ from compress.distill.cli import DistillConfig, distill
 from compress.quantize.cli import QuantizeConfig, quantize
 from compress.quantize.qat import QatConfig
 from compress.slim.cli import SlimConfig, slim
+from runtime.errors import ParityError
 from train.checkpoint import Checkpoint
 from train.loop_config import LoopConfig
 from train.optim import OptimConfig
@@ -53,6 +54,8 @@ class Chain:
     source: Checkpoint
     effort: Effort
     exports: Exports
+    refused: dict[NetworkChoice, str] = field(default_factory=dict)
+    """Networks whose INT8 loses too much, and what it said."""
 
     def folder(self, network: NetworkChoice) -> Path:
         """Where all that is made of a network lies."""
@@ -77,6 +80,8 @@ class Chain:
         Raises:
             ParityError: INT8 loses more than is allowed.
         """
+        if network in self.refused:  # every engine would quantise it anew, to the same end
+            raise ParityError(self.refused[network])
         config, output = self.config, self.folder(network) / "int8"
         if not output.exists():
             settings = QuantizeConfig(
@@ -92,8 +97,12 @@ class Chain:
                 threads=config.threads,
                 skip_bad=config.skip_bad,
             )
-            with _quietly():
-                quantize(settings)
+            try:
+                with _quietly():
+                    quantize(settings)
+            except ParityError as error:
+                self.refused[network] = str(error)
+                raise
         return output
 
     def artifact(self, candidate: Candidate) -> Path:

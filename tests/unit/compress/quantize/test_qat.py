@@ -12,12 +12,13 @@ import onnx
 import pytest
 
 import compress.quantize.cli
+import compress.quantize.harm
 import train.loop
 from compress.distill.distillation import DistillationConfig
 from compress.quantize.cli import QuantizeConfig, main, quantize
 from compress.quantize.int8_speed import score_on
 from compress.quantize.qat import QatConfig
-from runtime.errors import ConfigError
+from runtime.errors import ConfigError, ParityError
 from runtime.schema import Head, HeadKind, Schema
 from runtime.scores import OperatingPoint
 from tests.slimming import SCHEMA, SPEC, tiny_config, tiny_network, write_checkpoint
@@ -149,6 +150,26 @@ def test_an_interrupted_training_ends_with_the_same_decisions(
     again = quantize(config)
     assert again.digest == trained.digest
     assert again.graph.read_bytes() == trained.graph.read_bytes()
+
+
+def test_a_training_that_costs_too_much_says_so_and_is_kept(
+    lamps_checkpoint: Path,
+    lamps: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ranked = "layers went back to float for what the training lost"
+    monkeypatch.setattr(compress.quantize.harm, "rank_layers", lambda *_: pytest.fail(ranked))
+    changes = {"steps": 4, "lr": 10.0, "teacher": ()}
+    loose = options(lamps_checkpoint, lamps, tmp_path / "int8", **changes)
+    with pytest.raises(ParityError, match=r"the training .* itself costs too much, .* exact loses"):
+        quantize(replace(loose, max_drop=0.0))
+    assert (tmp_path / "int8.run").exists()
+    capsys.readouterr()
+    quantize(loose)
+    assert "going on after step 4" in capsys.readouterr().err
+    assert not (tmp_path / "int8.run").exists()
 
 
 def test_what_is_not_given_is_taken_from_the_training_of_the_checkpoint(
