@@ -79,7 +79,7 @@ class FakeQuantised(nn.Module):
         steps: Activation to the step of its range.
 
     Raises:
-        EngineError: the trace has no layer of a name.
+        EngineError: the trace has no layer of a name, or no addition behind one.
     """
 
     def __init__(
@@ -112,8 +112,7 @@ class FakeQuantised(nn.Module):
         self._insert(node, 0, self._places[layer.input])
         self._insert(node, 1, "weight_quantiser")
         if layer.addition:
-            addition = next(iter(node.users))
-            side = 1 - addition.args.index(node)
+            addition, side = _shortcut(node, layer.name)
             self._insert(addition, side, self._places[layer.shortcut])
 
     def _insert(self, node: fx.Node, argument: int, quantiser: str) -> None:
@@ -160,6 +159,23 @@ def _trace(folded: Network, spec: InputSpec) -> Any:
         warnings.simplefilter("ignore")  # torch warns of deprecated calls of its own
         program = torch.export.export(folded, (example,), dynamic_shapes=sizes)
         return program.run_decompositions({}).module()
+
+
+def _shortcut(node: fx.Node, layer: str) -> tuple[fx.Node, int]:
+    """Return the residual addition behind a layer, and which argument of it is the shortcut.
+
+    In between may stand what exporters fold or leave out: a BatchNorm, the copy of a dropout.
+    """
+    while len(node.users) == 1:
+        reader = next(iter(node.users))
+        tensors = [a for a in reader.args if isinstance(a, fx.Node) and a.op != "get_attr"]
+        if reader.target is torch.ops.aten.add.Tensor and len(tensors) == 2:
+            return reader, 1 - reader.args.index(node)
+        node = reader
+    raise EngineError(
+        f"torch's trace of the network has no residual addition behind {layer}, as the "
+        "ONNX graph has; quantise without --qat-steps"
+    )
 
 
 def _layer_nodes(graph: fx.Graph) -> list[tuple[str, fx.Node]]:

@@ -63,7 +63,10 @@ CONFIGS = {
 
 @pytest.fixture(scope="module", params=sorted(CONFIGS))
 def case(request: pytest.FixtureRequest, one_thread: None) -> Case:
-    network = random_network(CONFIGS[request.param])
+    return case_of(random_network(CONFIGS[request.param]))
+
+
+def case_of(network: Network) -> Case:
     folded, pairs = fold_norms(network, SPEC)
     decisions = Decisions.measure(folded, SCHEMA, SPEC, random_crops(64).numpy())
     student = FakeQuantised(folded, SPEC, decisions.layers, decisions.steps)
@@ -82,6 +85,10 @@ def graph_scores(decisions: Decisions, images: Tensor) -> Logits:
 
 
 def test_torch_and_the_graph_agree(case: Case) -> None:
+    check_agreement(case)
+
+
+def check_agreement(case: Case) -> None:
     images = random_crops(40, seed=3)
     expected = graph_scores(case.decisions, images)
     plain = score(case.folded, images.numpy())
@@ -170,6 +177,45 @@ def test_a_layer_that_the_trace_has_not_is_named(
     other = Layer(name="backbone.elsewhere", input="x", output="y")
     with pytest.raises(EngineError, match=r"has no layer backbone\.elsewhere"):
         FakeQuantised(case.folded, SPEC, [other], {"x": 1.0})
+
+
+# ---- networks of the user's own ---------------------------------------------------------------
+
+
+def block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 1, 1), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class OtherNorm(nn.BatchNorm2d):
+    """As other libraries have them; it is not folded before the training."""
+
+
+class Residual(nn.Module):
+    """An addition with more than a convolution and its BatchNorm before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.conv = block(3, 16), nn.Conv2d(16, 16, 3, 1, 1)
+        self.behind = nn.Sequential(OtherNorm(16), nn.Dropout(0.1))
+        self.last = block(16, 16)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.first(image)
+        result: Tensor = self.last(self.behind(self.conv(features)) + features)
+        return result
+
+
+def test_the_shortcut_is_rounded_whatever_stands_before_the_addition() -> None:
+    found = case_of(random_network(NetworkConfig(backbone=f"{__name__}:Residual", pool="global")))
+    (layer,) = [layer for layer in found.decisions.layers if layer.addition]
+    assert layer.name == "backbone.conv"
+    check_agreement(found)
+
+
+def test_an_addition_that_the_trace_does_not_have(case: Case) -> None:
+    layer = Layer(name="heads.linear", input="x", output="y", addition="z", shortcut="x")
+    with pytest.raises(EngineError, match=r"no residual addition behind heads\.linear, "):
+        FakeQuantised(case.folded, SPEC, [layer], {"x": 1.0})
 
 
 # ---- quantisers -------------------------------------------------------------------------------
