@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from typing import Any, Final
 
-__all__ = ["LAYER_KINDS", "layer_of_weight", "name_nodes"]
+__all__ = ["LAYER_KINDS", "layer_of_weight", "name_nodes", "numbered"]
 
 LAYER_KINDS: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 """Operators that hold a layer's weight as their second input."""
@@ -50,11 +50,16 @@ def name_nodes(model: Any) -> None:
     for node in model.graph.node:
         name = _name(node, constants)
         taken[name] += 1
-        node.name = name if taken[name] == 1 else f"{name}.{taken[name]}"
+        node.name = numbered(name, taken[name])
     graph = model.graph
     for noted in (*graph.node, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
         del noted.metadata_props[:]
     del graph.metadata_props[:]
+
+
+def numbered(name: str, use: int) -> str:
+    """Return the name of a module's node in its first, second, ... use, counted from 1."""
+    return name if use == 1 else f"{name}.{use}"
 
 
 def _name(node: Any, constants: set[str]) -> str:

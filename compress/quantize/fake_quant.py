@@ -10,6 +10,7 @@ ICLR 2020, section 2.1), steps of weights follow the largest weight of their cha
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Collection, Mapping
 from math import sqrt
 from typing import Any
@@ -21,7 +22,7 @@ from runtime.errors import EngineError
 from runtime.preprocess import InputSpec
 from train.int8.placement import STEPS, Layer
 from train.network import Network
-from train.node_names import layer_of_weight
+from train.node_names import layer_of_weight, numbered
 
 __all__ = ["FakeQuantised", "StepQuantiser", "WeightQuantiser"]
 
@@ -101,7 +102,8 @@ class FakeQuantised(nn.Module):
         nodes = _layer_nodes(self.traced.graph)
         for layer in layers:
             # The fused head of the deployed graph is still one layer per head.
-            found = [node for name, node in nodes if f"{name}.".startswith(f"{layer.name}.")]
+            heads = [node for name, node in nodes.items() if name.startswith(f"{layer.name}.")]
+            found = [nodes[layer.name]] if layer.name in nodes else heads
             if not found:
                 raise EngineError(f"torch's trace of the network has no layer {layer.name}")
             for node in found:
@@ -178,13 +180,15 @@ def _shortcut(node: fx.Node, layer: str) -> tuple[fx.Node, int]:
     )
 
 
-def _layer_nodes(graph: fx.Graph) -> list[tuple[str, fx.Node]]:
-    """Return the nodes that hold layers, with the layers' names in the checkpoint."""
-    found = []
+def _layer_nodes(graph: fx.Graph) -> dict[str, fx.Node]:
+    """Return the nodes that hold layers by the names that they have in the ONNX graph."""
+    found = {}
+    taken = Counter[str]()
     for node in graph.nodes:
         weight = node.args[1] if node.op == "call_function" and len(node.args) > 1 else None
         if isinstance(weight, fx.Node) and weight.op == "get_attr":
             layer = layer_of_weight(str(weight.target))
             if layer is not None:
-                found.append((layer, node))
+                taken[layer] += 1
+                found[numbered(layer, taken[layer])] = node
     return found

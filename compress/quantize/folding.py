@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -21,7 +22,9 @@ _TOLERANCE: Final = 1e-3
 
 
 def fold_norms(network: Network, spec: InputSpec) -> tuple[Network, Mapping[str, str]]:
-    """Return a copy in which every BatchNorm right behind a convolution is part of it.
+    """Return a copy in which every BatchNorm right behind a convolution of its own is part of it.
+
+    One that reads several convolutions, or has no scales or statistics of its own, stays.
 
     Args:
         network: Trained; it stays as it is.
@@ -75,9 +78,10 @@ def unfold_norms(network: Network, folded: Network, pairs: Mapping[str, str]) ->
 
 
 def _follow(network: Network, crops: Tensor) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Return which BatchNorm reads which convolution, and the logits."""
+    """Return which convolution is read by a BatchNorm that reads nothing else, and the logits."""
     made: list[tuple[Tensor, str]] = []  # holds the tensors, so that no address is used twice
-    pairs: dict[str, str] = {}
+    readers: dict[str, set[str]] = defaultdict(set)
+    sources: dict[str, set[str]] = defaultdict(set)
 
     def note(name: str) -> Any:
         def conv(_: nn.Module, __: Any, output: Tensor) -> None:
@@ -87,19 +91,28 @@ def _follow(network: Network, crops: Tensor) -> tuple[dict[str, str], dict[str, 
 
     def match(name: str) -> Any:
         def norm(_: nn.Module, inputs: tuple[Tensor, ...], __: Any) -> None:
-            pairs.update({conv: name for output, conv in made if output is inputs[0]})
+            conv = next((conv for output, conv in made if output is inputs[0]), "")
+            readers[conv].add(name)
+            sources[name].add(conv)
 
         return norm
 
     hooks = [
         layer.register_forward_hook((note if type(layer) is nn.Conv2d else match)(name))
         for name, layer in network.named_modules()
-        if type(layer) in (nn.Conv2d, nn.BatchNorm2d)
+        if type(layer) is nn.Conv2d
+        or (type(layer) is nn.BatchNorm2d and layer.affine and layer.track_running_stats)
     ]
     with torch.no_grad():
         logits = network(crops)
     for hook in hooks:
         hook.remove()
+    pairs = {
+        conv: norm
+        for norm, convs in sources.items()
+        for conv in convs
+        if conv and len(convs) == len(readers[conv]) == 1
+    }
     return pairs, logits
 
 

@@ -32,7 +32,7 @@ def random_network(config: NetworkConfig) -> Network:
         for _ in range(20):
             network.train()(random_crops(32))
     for layer in network.modules():
-        if isinstance(layer, nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d) and layer.affine:
             nn.init.uniform_(layer.weight, 0.5, 1.5)
             nn.init.normal_(layer.bias, std=0.3)
     for linear in network.heads.layers().values():
@@ -210,6 +210,73 @@ def test_the_shortcut_is_rounded_whatever_stands_before_the_addition() -> None:
     (layer,) = [layer for layer in found.decisions.layers if layer.addition]
     assert layer.name == "backbone.conv"
     check_agreement(found)
+
+
+class Plain(nn.Module):
+    """A BatchNorm without scales behind the first convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16, affine=False), nn.ReLU())
+        self.last = block(16, 16)
+
+    def forward(self, image: Tensor) -> Tensor:
+        result: Tensor = self.last(self.first(image))
+        return result
+
+
+class Shared(nn.Module):
+    """Two convolutions with one BatchNorm, and one with two of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = block(3, 16)
+        self.left, self.right = (nn.Conv2d(16, 16, 3, 1, 1) for _ in range(2))
+        self.norm, self.both = nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3, 1, 1)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(16) for _ in range(2))
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.first(image)
+        features = self.norm(self.left(features)).relu() + self.norm(self.right(features)).relu()
+        for norm in self.norms:
+            features = norm(self.both(features)).relu()
+        return features
+
+
+class Recurrent(nn.Module):
+    """One block that is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again = block(3, 16), block(16, 16)
+
+    def forward(self, image: Tensor) -> Tensor:
+        result: Tensor = self.again(self.again(self.first(image)))
+        return result
+
+
+@pytest.mark.parametrize(
+    ("name", "folded", "layers"),
+    [
+        ("Plain", ["last.0"], ["first.0", "last.0"]),
+        ("Shared", ["first.0"], ["first.0", "left", "right", "both", "both.2"]),
+        ("Recurrent", ["again.0", "first.0"], ["first.0", "again.0", "again.0.2"]),
+    ],
+)
+def test_norms_without_a_convolution_of_their_own_stay(
+    name: str, folded: list[str], layers: list[str]
+) -> None:
+    config = NetworkConfig(backbone=f"{__name__}:{name}", pool="global")
+    network, again = random_network(config), build(SCHEMA, SPEC, config)
+    found = case_of(network)
+    assert sorted(found.pairs) == [f"backbone.{layer}" for layer in folded]
+    names = [f"backbone.{layer}" for layer in layers]
+    assert [layer.name for layer in found.decisions.layers] == [*names, "heads.linear"]
+    check_agreement(found)
+    images = random_crops(4, seed=7).numpy()
+    unfold_norms(again, found.folded, found.pairs)
+    for head, logits in score(again.eval(), images).items():
+        np.testing.assert_allclose(logits, score(network, images)[head], atol=2e-4)
 
 
 def test_an_addition_that_the_trace_does_not_have(case: Case) -> None:
