@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from benchmarks.report import to_json
 from runtime.errors import CheckpointError, ConfigError, HeadlightError
@@ -24,6 +24,7 @@ from runtime.staging import file_digest, new_folder
 from runtime.strict import StrictObject
 
 from .network import ChannelPlan, Channels, Network, NetworkConfig, build, channel_plan
+from .tensor_file import save_tensors
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -173,9 +174,8 @@ def save_checkpoint(
         "metrics": dict(metrics),
         "lineage": dict(lineage),
     }
-    weights = {name: t.detach().contiguous() for name, t in network.state_dict().items()}
     with new_folder(target, overwrite=overwrite) as folder:
-        save_file(weights, folder / WEIGHTS_FILE)
+        save_tensors(network.state_dict(), folder / WEIGHTS_FILE)
         for name, content in (extra_files or {}).items():
             data = content if isinstance(content, bytes) else content.read_bytes()
             (folder / name).write_bytes(data)

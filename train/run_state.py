@@ -16,10 +16,12 @@ from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from runtime.errors import CheckpointError, ConfigError
+
+from .tensor_file import save_tensors
 
 __all__ = ["RunState", "load_best", "restore_run", "save_best", "save_run"]
 
@@ -163,7 +165,7 @@ def load_best(folder: Path, network: nn.Module) -> None:
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Replace ``path`` in one step."""
     temporary = path.with_name(f".{path.name}.partial")
-    save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, temporary, metadata)
+    save_tensors(tensors, temporary, metadata)
     with temporary.open("rb") as stream:
         os.fsync(stream.fileno())
     temporary.replace(path)

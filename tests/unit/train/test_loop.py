@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor, nn
 
 import train.loop
 from runtime.errors import CheckpointError, ConfigError
-from tests.slimming import SCHEMA, SPEC, tiny_config
+from tests.slimming import SCHEMA, SPEC, tiny_config, write_checkpoint
 from tests.training import quick_loop
 from train.data import CropSet, load_crops
 from train.guidance import Guidance
 from train.loop import LoopConfig, TrainingResult, run_training
 from train.losses import LossConfig
 from train.mixing import MixingConfig
-from train.network import Network, build
+from train.network import Network, NetworkConfig, build
 from train.optim import OptimConfig
 from train.step import uses_bf16
 
@@ -54,7 +55,7 @@ def train_it(crops: CropSet, validation: CropSet, tmp_path: Path) -> Train:
         folder: str = "run", config: LoopConfig | None = None, **more: Any
     ) -> tuple[Network, TrainingResult]:
         torch.manual_seed(0)
-        network = build(SCHEMA, SPEC, tiny_config())
+        network = build(SCHEMA, SPEC, more.pop("network", tiny_config()))
         identity = more.pop("identity", {"network": "tiny"})
         result = run_training(
             network,
@@ -228,6 +229,32 @@ def test_a_run_interrupted_again_and_again_ends_with_the_same_bits(
     network, result = train_it()
     assert same_weights(network, whole[0])
     assert without_times(result.history) == without_times(whole[1].history)
+
+
+class Tied(nn.Module):
+    """One block under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        block = nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.first, self.blocks = nn.Conv2d(3, 8, 3, 2, 1), nn.ModuleList([block, block])
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.first(image)
+        for block in self.blocks:
+            features = block(features)
+        return features
+
+
+def test_a_block_under_two_names_is_saved_and_goes_on(train_it: Train, tmp_path: Path) -> None:
+    tied = NetworkConfig(backbone=f"{__name__}:Tied", pool="global")
+    config = quick_loop(STEPS, ema=0.5)
+    network, _ = train_it("whole", config, network=tied)
+    with pytest.raises(KeyboardInterrupt):
+        train_it(config=config, network=tied, after_step=stop_after(3, press_ctrl_c))
+    again, _ = train_it(config=config, network=tied)
+    assert same_weights(again, network)
+    assert same_weights(write_checkpoint(tmp_path / "tied", again, tied).build(), network)
 
 
 def kill_at_once() -> None:
