@@ -36,20 +36,20 @@ class FastKernels(TorchFunctionMode):
             if is_over_places(args, kwargs) and _learns_in_bf16(args[0]):
                 return MeanOverPlaces.apply(args[0])  # type: ignore[no-untyped-call]
         elif func is torch.conv2d and not kwargs and len(args) == 7:
-            kernels = _kernels(*args)
+            image, weight, bias, *sides, groups = args
+            stride, padding, dilation = map(_pair, sides)
+            kernels = _kernels(image, weight, stride, padding, dilation, groups)
             if kernels is not None:
-                image, weight, bias, stride, padding, _, _ = args
                 parts = (
                     None if part is None else part.bfloat16() for part in (image, weight, bias)
                 )
-                return Convolution.apply(kernels, *parts, tuple(stride), tuple(padding))  # type: ignore[no-untyped-call]
+                return Convolution.apply(kernels, *parts, stride, padding)  # type: ignore[no-untyped-call]
         return func(*args, **kwargs)
 
 
 def _kernels(
     image: Tensor,
     weight: Tensor,
-    _: Tensor | None,
     stride: Pair,
     padding: str | Pair,
     dilation: Pair,
@@ -58,11 +58,19 @@ def _kernels(
     """Return how to compute a convolution where oneDNN is slow; None where it is not."""
     if not _learns_in_bf16(image) or image.ndim != 4:
         return None
-    if isinstance(padding, str) or tuple(dilation) != (1, 1):
+    if isinstance(padding, str) or dilation != (1, 1):
         return None
     if groups == 1 and image.shape[1] == weight.shape[1]:
         return as_product(image, weight, stride, padding)
     return DEPTHWISE if is_slow(image, weight, stride, padding, groups) else None
+
+
+def _pair(value: str | int | Sequence[int]) -> Any:
+    """Return a number, or the one or two numbers of a sequence, as a pair; texts as they are."""
+    if isinstance(value, str):
+        return value
+    sides = (value,) if isinstance(value, int) else tuple(value)
+    return sides * 2 if len(sides) == 1 else sides
 
 
 def _learns_in_bf16(image: Tensor) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from typing import Any
 
 import pytest
 import torch
@@ -185,6 +186,31 @@ def test_only_slow_ones_are_taken(
         found = conv(image)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(found, conv(image), rtol=2e-2, atol=2e-2)
+    assert calls == ([] if taken is None else [taken])
+
+
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation", "taken"),
+    [
+        (1, 2, 1, DEPTHWISE),
+        ((2,), [2], (1,), DEPTHWISE),
+        ([2, 2], (2, 2), [1, 1], DEPTHWISE),
+        (1, 2, 2, None),
+        (1, "same", 1, None),
+        ((1, 1), "valid", (1, 1), None),
+    ],
+)
+def test_sizes_are_written_as_torch_takes_them(
+    stride: Any, padding: Any, dilation: Any, taken: Kernels | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = noted(monkeypatch, Convolution)
+    weight = torch.randn(6, 1, 5, 5, requires_grad=True)
+    options = (torch.randn(2, 6, 12, 9), weight, None, stride, padding, dilation, 6)
+    with FastKernels(), torch.autocast("cpu", torch.bfloat16):
+        found = torch.conv2d(*options)
+    found.sum().backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(found, torch.conv2d(*options), rtol=2e-2, atol=2e-2)
     assert calls == ([] if taken is None else [taken])
 
 
