@@ -106,18 +106,32 @@ def _shape(layer: nn.Module, read: Tensor) -> LayerShape:
         return LayerShape(kind="linear", height=read.numel() // read.shape[-1])
     each = layer.in_channels // layer.groups
     whole = 1 < layer.groups >= each  # as in ``tracing``
-    padding = layer.padding if isinstance(layer.padding, tuple) else (0, 0)
     return LayerShape(
         kind="conv",
         kernel=(layer.kernel_size[0], layer.kernel_size[1]),
         stride=(layer.stride[0], layer.stride[1]),
-        padding=(int(padding[0]), int(padding[1])),
+        padding=_padding(layer),
         dilation=(layer.dilation[0], layer.dilation[1]),
         height=read.shape[2],
         width=read.shape[3],
         groups=1 if whole else layer.groups,
         per_group=(each, layer.out_channels // layer.groups) if whole else (0, 0),
     )
+
+
+def _padding(layer: nn.Conv2d) -> tuple[int, ...]:
+    """Return what ``LayerShape.padding`` holds of a convolution."""
+    if layer.padding == "valid":
+        return 0, 0
+    if not isinstance(layer.padding, str):
+        return int(layer.padding[0]), int(layer.padding[1])
+    # "same": all that the kernel reaches beyond its place, the smaller half before it.
+    reach = [
+        step * (side - 1) for side, step in zip(layer.kernel_size, layer.dilation, strict=True)
+    ]
+    before = tuple(total // 2 for total in reach)
+    after = tuple(total - total // 2 for total in reach)
+    return before if before == after else (*before, *after)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ class LayerShape:
     """``conv`` or ``linear``."""
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
+    padding: tuple[int, ...] = (0, 0)
+    """Above and left of the map; then below and right, where that is not the same."""
     dilation: tuple[int, int] = (1, 1)
     height: int = 1
     """Of the input, px."""
@@ -71,7 +72,7 @@ class LayerShape:
                 kind=item.text("kind"),
                 kernel=_pair(item, "kernel"),
                 stride=_pair(item, "stride"),
-                padding=_pair(item, "padding"),
+                padding=_padding(item),
                 dilation=_pair(item, "dilation"),
                 height=item.integer("height"),
                 width=item.integer("width"),
@@ -85,6 +86,15 @@ def _pair(item: StrictObject, key: str) -> tuple[int, int]:
     if len(values) != 2:
         raise ConfigError(f"layer shape: key {key!r} must hold two numbers, got {list(values)}")
     return values[0], values[1]
+
+
+def _padding(item: StrictObject) -> tuple[int, ...]:
+    values = item.integers("padding")
+    if len(values) not in (2, 4):
+        raise ConfigError(
+            f"layer shape: key 'padding' must hold two or four numbers, got {list(values)}"
+        )
+    return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,7 +141,7 @@ def _layer(shape: LayerShape, inputs: int, outputs: int) -> tuple[list[Any], lis
         ["layer"],
         kernel_shape=shape.kernel,
         strides=shape.stride,
-        pads=[*shape.padding, *shape.padding],
+        pads=shape.padding if len(shape.padding) == 4 else shape.padding * 2,
         dilations=shape.dilation,
         group=groups,
     )

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
+import onnx
 import pytest
+from torch import Tensor, nn
 
 import compress.layer_costs.latency
 from benchmarks.noise import Noise
 from benchmarks.scenarios import Comparison
 from compress.layer_costs.latency import LatencyModel, layers_of
 from compress.layer_costs.table import CostTable, LayerShape, PointGrid
+from compress.layer_costs.timing import layer_graph
 from compress.slim.groups import find_groups
 from compress.slim.surgery import shrunk_plan
-from tests.slimming import SPEC, tiny_config, tiny_network, write_checkpoint
+from tests.slimming import SCHEMA, SPEC, tiny_config, tiny_network, write_checkpoint
 from tests.unit.train.backbones.tiny import tiny_backbone_network
 from train.backbones import BACKBONES
 from train.cost import CostModel
 from train.heads import FusedHeads
-from train.network import Network, channel_plan
+from train.network import Network, NetworkConfig, build, channel_plan
 
 
 def flat_table(shapes: set[LayerShape], ms: float) -> CostTable:
@@ -41,6 +45,35 @@ def test_layers_have_the_weights_and_values_of_the_network(name: str) -> None:
     tied = {layer.name for layer in layers if layer.shape.tied}
     # Whole groups leave where there are more of them than inputs in each.
     assert tied == {n for n, c in plan.items() if 1 < c.groups >= c.inputs // c.groups}
+
+
+class Same(nn.Module):
+    """Convolutions that are told how to pad by a word, on a map of one row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(3, 8, 3, (16, 2), "valid", dilation=(2, 1))
+        self.odd = nn.Conv2d(8, 8, 3, padding="same", dilation=(1, 2))
+        self.even = nn.Conv2d(8, 8, (2, 4), padding="same")
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.even(self.odd(self.down(image)))
+        return features
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_paddings_that_are_words_are_those_of_the_network() -> None:
+    network = build(SCHEMA, SPEC, NetworkConfig(backbone=f"{__name__}:Same", pool="global"))
+    layers = layers_of(network, SPEC)[:-1]
+    paddings = [layer.shape.padding for layer in layers]
+    assert paddings == [(0, 0), (1, 2), (0, 1, 1, 2)]
+    for layer in layers:
+        inputs, outputs = layer.channels(channel_plan(network))
+        model = onnx.load_from_string(layer_graph(layer.shape, inputs, outputs))
+        inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph.value_info
+        (found,) = (value for value in inferred if value.name == "layer")
+        sizes = [size.dim_value for size in found.type.tensor_type.shape.dim]
+        assert math.prod(sizes[2:]) == layer.positions
 
 
 def test_heads_that_look_elsewhere_are_one_layer_over_as_many_rows() -> None:

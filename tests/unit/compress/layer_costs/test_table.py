@@ -14,12 +14,17 @@ from compress.layer_costs.table import CostTable, LayerShape, PointGrid, TableFi
 from runtime.errors import ConfigError
 
 CONV = LayerShape(kind="conv", kernel=(3, 3), padding=(1, 1), height=6, width=18)
+SIDED = LayerShape(kind="conv", kernel=(2, 2), padding=(0, 0, 1, 1), height=6, width=18)
 DEPTHWISE = LayerShape(kind="conv", height=6, width=18, per_group=(1, 1))
 GRID = PointGrid(inputs=(8, 16, 32), outputs=(8, 24), ms=((1.0, 2.0), (2.0, 4.0), (4.0, 8.0)))
 TABLE = CostTable(
     engine="onnxruntime",
     environment={"device": {"cpu": "a board"}},
-    layers={CONV: GRID, DEPTHWISE: PointGrid(inputs=(8, 16), outputs=(), ms=((0.5,), (0.7,)))},
+    layers={
+        CONV: GRID,
+        SIDED: GRID,
+        DEPTHWISE: PointGrid(inputs=(8, 16), outputs=(), ms=((0.5,), (0.7,))),
+    },
 )
 FIT = TableFit(
     checkpoint="ab", fixed_ms=0.1, factor=1.1, ms_per_weight=0.2, ms_per_value=0.3, error=0.02,
@@ -79,6 +84,7 @@ def test_a_shape_that_was_not_measured_is_named() -> None:
         (lambda v: v["layers"][0].update(ms=[[1, 2]]), "as many rows"),
         (lambda v: v["layers"][0]["ms"][0].__setitem__(0, "1"), "must hold only int or float"),
         (lambda v: v["layers"][0]["shape"].update(kernel=[3]), "two numbers"),
+        (lambda v: v["layers"][0]["shape"].update(padding=[1, 1, 1]), "two or four numbers"),
     ],
 )
 def test_a_changed_file_is_refused(tmp_path: Path, change: object, message: str) -> None:

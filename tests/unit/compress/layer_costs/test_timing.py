@@ -24,6 +24,7 @@ DENSE = LayerShape(
 GROUPED = LayerShape(
     kind="conv", kernel=(3, 3), padding=(1, 1), height=4, width=5, per_group=(2, 3)
 )
+SIDED = LayerShape(kind="conv", kernel=(2, 4), padding=(0, 1, 1, 2), height=4, width=5)
 LINEAR = LayerShape(kind="linear")
 
 
@@ -40,6 +41,7 @@ def test_an_axis_halves_the_largest_and_keeps_what_cannot_shrink() -> None:
     [
         (DENSE, 5, 8, (8, 5, 3, 3)),
         (GROUPED, 6, 9, (9, 2, 3, 3)),
+        (SIDED, 3, 4, (4, 3, 2, 4)),
         (LINEAR, 12, 7, (7, 12)),
     ],
 )
@@ -59,12 +61,12 @@ def test_a_graph_computes_its_layer(
     if shape is LINEAR:
         expected = torch.nn.functional.linear(torch.from_numpy(values), **tensors).relu()
     else:
+        top, left, bottom, right = (*shape.padding, *shape.padding)[:4]
         expected = (
             torch.nn.functional.conv2d(
-                torch.from_numpy(values),
+                torch.nn.functional.pad(torch.from_numpy(values), (left, right, top, bottom)),
                 **tensors,
                 stride=shape.stride,
-                padding=shape.padding,
                 dilation=shape.dilation,
                 groups=inputs // shape.per_group[0] if shape.tied else 1,
             )
