@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import textwrap
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,10 +27,13 @@ from .graph_memory import GraphMemory
 from .network import DeployedNetwork, Network
 from .node_names import name_nodes
 
-__all__ = ["OPSET", "replace_constants", "write_graph", "write_onnx"]
+__all__ = ["OPSET", "export_refused", "replace_constants", "write_graph", "write_onnx"]
 
 OPSET: Final = 20
 """What torch 2.13 writes; asking for 17 silently gives 18, so the result is checked."""
+_TORCH: Final = str(Path(torch.__file__).parent)
+_REASON: Final = 200
+"""Most letters of torch's own reason; it can go on for pages."""
 _written: Final = GraphMemory()
 
 
@@ -45,6 +50,9 @@ def write_onnx(
         path: The file.
         name: Of the input.
         outputs: Names of the outputs, in order.
+
+    Raises:
+        EngineError: torch cannot export the module.
     """
 
     def export() -> bytes:
@@ -62,8 +70,13 @@ def _export(
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
-        # The exporter prints its progress; it is no part of our output.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        # The exporter prints its progress, and what it could not export; neither is our output.
+        talk = io.StringIO()
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(talk),
+            contextlib.redirect_stderr(talk),
+        ):
             warnings.simplefilter("ignore")
             torch.onnx.export(
                 module,
@@ -77,8 +90,25 @@ def _export(
                 external_data=False,
                 verbose=False,
             )
+    except torch.onnx.OnnxExporterError as error:
+        raise export_refused(error) from error
     finally:
         quiet.setLevel(level)
+
+
+def export_refused(error: RuntimeError) -> EngineError:
+    """Return what to raise where torch cannot trace or export a network: its reason, in short."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    frames = traceback.extract_tb(cause.__traceback__)
+    calls = [f for f in frames if f.name == "forward" and not f.filename.startswith(_TORCH)]
+    place = f" ({calls[-1].filename}, line {calls[-1].lineno})" if calls else ""
+    reason = textwrap.shorten(f"{cause}".strip().partition("\n")[0], _REASON)
+    return EngineError(
+        f"torch cannot write the network as a graph: {reason}{place}; let it not depend on the "
+        "values of tensors in Python, and use operators that ONNX has"
+    )
 
 
 def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -> None:
@@ -90,7 +120,7 @@ def write_graph(network: Network, schema: Schema, spec: InputSpec, path: Path) -
 
     Raises:
         MissingExtraError: a package that the exporter needs is not installed.
-        EngineError: the written graph is not what was asked for.
+        EngineError: torch cannot export the network, or the graph is not what was asked for.
     """
     require_packages("export", "onnx", "onnxscript")
     import onnx

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 
 from runtime.errors import EngineError
 from runtime.preprocess import InputSpec
+from train.graph import export_refused
 from train.int8.placement import STEPS, Layer
 from train.network import Network
 from train.node_names import layer_of_weight, numbered
@@ -80,7 +81,8 @@ class FakeQuantised(nn.Module):
         steps: Activation to the step of its range.
 
     Raises:
-        EngineError: the trace has no layer of a name, or no addition behind one.
+        EngineError: torch cannot trace the network, or the trace has no layer of a name, or no
+            addition behind one.
     """
 
     def __init__(
@@ -159,8 +161,11 @@ def _trace(folded: Network, spec: InputSpec) -> Any:
     sizes = ({0: torch.export.Dim("batch")},)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of deprecated calls of its own
-        program = torch.export.export(folded, (example,), dynamic_shapes=sizes)
-        return program.run_decompositions({}).module()
+        try:
+            program = torch.export.export(folded, (example,), dynamic_shapes=sizes)
+            return program.run_decompositions({}).module()
+        except RuntimeError as error:  # the root of what it raises
+            raise export_refused(error) from error
 
 
 def _shortcut(node: fx.Node, layer: str) -> tuple[fx.Node, int]:

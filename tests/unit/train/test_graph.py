@@ -222,6 +222,52 @@ def test_normalisations_that_cannot_fold_are_a_product_and_a_sum(tmp_path: Path)
     compare(session.run(images), score(network, images))
 
 
+class Branching(nn.Module):
+    """Does what its features say: no graph can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.conv(image)
+        return features if features.mean() > 0 else -features
+
+
+class Special(nn.Conv2d):
+    """Ends with a function that no engine has."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 3, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.special.bessel_j0(super().forward(image))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (
+            "Branching",
+            r"a graph: Could not guard on .* \(.*test_graph\.py, line \d+\); let it not ",
+        ),
+        (
+            "Special",
+            r"a graph: No ONNX function found for .*bessel_j0.*use operators that ONNX has",
+        ),
+    ],
+)
+def test_what_torch_cannot_export_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, reason: str
+) -> None:
+    network = build(SCHEMA, SPEC, NetworkConfig(backbone=f"{__name__}:{name}", pool="global"))
+    with pytest.raises(EngineError, match=reason) as caught:
+        write_graph(network.eval(), SCHEMA, SPEC, tmp_path / "a.onnx")
+    assert "\n" not in str(caught.value)
+    assert capsys.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
 def test_without_the_packages_of_the_exporter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str

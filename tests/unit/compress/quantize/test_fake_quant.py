@@ -279,6 +279,23 @@ def test_norms_without_a_convolution_of_their_own_stay(
         np.testing.assert_allclose(logits, score(network, images)[head], atol=2e-4)
 
 
+class Branching(nn.Conv2d):
+    """Does what its features say."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 8, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = super().forward(image)
+        return features if features.mean() > 0 else -features
+
+
+def test_a_network_that_cannot_be_traced_is_one_error() -> None:
+    network = build(SCHEMA, SPEC, NetworkConfig(backbone=f"{__name__}:Branching", pool="global"))
+    with pytest.raises(EngineError, match=r"Could not guard on .*test_fake_quant\.py, line \d+"):
+        FakeQuantised(network.eval(), SPEC, [], {})
+
+
 def test_an_addition_that_the_trace_does_not_have(case: Case) -> None:
     layer = Layer(name="heads.linear", input="x", output="y", addition="z", shortcut="x")
     with pytest.raises(EngineError, match=r"no residual addition behind heads\.linear, "):
