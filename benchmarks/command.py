@@ -29,6 +29,7 @@ def run_command(
     *,
     prog: str,
     defaults: Callable[[ConfigT], ConfigT] | None = None,
+    renewed: Sequence[str] = (),
 ) -> int:
     """Parse ``argv`` into ``config_type``, run ``work`` and return the exit code.
 
@@ -39,6 +40,7 @@ def run_command(
         prog: What the command is called.
         defaults: From the options to the values of those that were not given, where these depend
             on others, such as on what a checkpoint holds.
+        renewed: Options that name what may be replaced with the output, as it is made anew there.
 
     Returns:
         What ``work`` returns; 1 after an expected failure or Ctrl-C, told on stderr; 2 after
@@ -53,7 +55,7 @@ def run_command(
         config = tyro.cli(config_type, args=argv, prog=prog)
         if defaults is not None:
             config = tyro.cli(config_type, args=argv, prog=prog, default=defaults(config))
-        _check_inputs(config)
+        _check_inputs(config, renewed)
         return work(config)
     except SystemExit as stop:  # tyro leaves this way after --help (0) and wrong usage (2)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -72,7 +74,7 @@ def run_command(
         return 1
 
 
-def _check_inputs(config: object) -> None:
+def _check_inputs(config: object, renewed: Sequence[str]) -> None:
     """Fail where a folder that is to be replaced holds something that is read.
 
     Raises:
@@ -88,7 +90,7 @@ def _check_inputs(config: object) -> None:
     read = [
         path
         for field in fields(config)  # type: ignore[arg-type]
-        if field.name not in replaced
+        if field.name not in (*replaced, *renewed)
         for path in _paths(getattr(config, field.name))
         if path.exists()
     ]

@@ -92,7 +92,7 @@ def test_costs_hold_every_layer_and_a_fit(place: Path) -> None:
     assert compress.layer_costs.cli.main(words) == 1
 
 
-@pytest.mark.parametrize(("name", "why"), [("costs.json/x", "Errno"), (".", "exists; give")])
+@pytest.mark.parametrize(("name", "why"), [("costs.json/x", "Errno"), ("folder", "exists; give")])
 def test_costs_that_cannot_be_written_are_not_measured(
     place: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -101,6 +101,7 @@ def test_costs_that_cannot_be_written_are_not_measured(
     why: str,
 ) -> None:
     monkeypatch.setattr(compress.layer_costs.cli, "measure_costs", lambda *_, **__: 1 / 0)
+    (place / "folder").mkdir(exist_ok=True)
     words = [str(place / "base"), "--engine", "onnxruntime", "-o", str(place / name)]
     assert compress.layer_costs.cli.main([*words, "--overwrite"]) == 1
     assert why in capsys.readouterr().err

@@ -110,7 +110,6 @@ def split(config: SplitConfig) -> Split:
         HeadlightError: anything that a user can mend.
     """
     check_free(config.output, overwrite=config.overwrite)
-    _keep_sources(config)
     tables = read_tables(config.data)
     schema = resolve_schema(config.schema, config.data)
     survey = _survey(config, schema)
@@ -127,14 +126,6 @@ def split(config: SplitConfig) -> Split:
             write_lists(folder, survey)
         write_text(folder / "split.json", to_json(_to_object(config, found)))
     return found
-
-
-def _keep_sources(config: SplitConfig) -> None:
-    """Fail before ``--overwrite`` replaces a folder that the data stands in."""
-    target = config.output.resolve()
-    for source in config.data:
-        if target in (source.resolve(), *source.resolve().parents):
-            raise ConfigError(f"{source} stands in {config.output}; choose another output")
 
 
 def _survey(config: SplitConfig, schema: Schema) -> Survey:
@@ -190,7 +181,7 @@ def _to_object(config: SplitConfig, found: Split) -> Mapping[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line."""
-    return run_command(argv, SplitConfig, _work, prog=PROG)
+    return run_command(argv, SplitConfig, _work, prog=PROG, renewed=("like",))
 
 
 def _work(config: SplitConfig) -> int:

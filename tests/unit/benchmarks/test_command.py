@@ -250,6 +250,17 @@ def test_outputs_beside_and_inside_of_what_is_read_may_be_replaced(tmp_path: Pat
         assert run_command(argv, Replacing, lambda _: 0, prog="replace") == (name == "data")
 
 
+def test_what_is_made_anew_may_be_read_from_the_output(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    argv = ["--data", str(tmp_path), "--output", str(tmp_path / "out"), "--overwrite"]
+    argv += ["--inner.extra", str(tmp_path / "out")]
+
+    def replaced(*renewed: str) -> int:
+        return run_command(argv, Replacing, lambda _: 0, prog="replace", renewed=renewed)
+
+    assert (replaced(), replaced("data"), replaced("inner")) == (1, 1, 0)
+
+
 def test_a_full_disk_is_an_error_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     def work(_: Config) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/model.onnx")

@@ -128,7 +128,7 @@ def test_failures_leave_nothing_and_what_was_there(
     assert main(options(plates, out)) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert main(options(two, two.parent, "--overwrite")) == 1
-    assert "stands in" in capsys.readouterr().err
+    assert "would be replaced, and" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "out"]
     assert main(options(plates, out, "--overwrite")) == 0
 
