@@ -26,6 +26,7 @@ from runtime.errors import ConfigError, EngineError
 from runtime.schema import INPUT_NAME
 from runtime.staging import check_free, new_folder
 from train.checkpoint import Checkpoint, load_checkpoint
+from train.graph import export_refused
 from train.network import DeployedNetwork
 
 __all__ = ["TorchConfig", "export_torch", "main"]
@@ -104,11 +105,14 @@ def export_torch(config: TorchConfig) -> int:
 def _write(path: Path, checkpoint: Checkpoint, precision: str) -> None:
     network = DeployedNetwork(checkpoint.build()).eval()
     example = torch.zeros((2, *checkpoint.input.shape), dtype=torch.uint8)
-    program = torch.export.export(
-        _Program(network, precision).eval(),
-        (example,),
-        dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-    )
+    try:
+        program = torch.export.export(
+            _Program(network, precision).eval(),
+            (example,),
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+        )
+    except RuntimeError as error:  # the root of what it raises
+        raise export_refused(error) from error
     torch.export.save(program, path)
     _check(path, network, checkpoint.input.shape, precision)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.foreign import open_foreign
 from benchmarks.foreign.graph_torch import TorchGraph
@@ -18,7 +19,7 @@ from runtime.schema import Schema
 from runtime.session import SessionOptions
 from tests.artifacts import random_images
 from tests.slimming import SCHEMA, SPEC, tiny_config, tiny_network, write_checkpoint
-from train.network import Network
+from train.network import Network, NetworkConfig, build
 
 IMAGES = random_images(3, SPEC)
 
@@ -130,6 +131,27 @@ def test_half_precision_is_in_the_program(network: Network, tmp_path: Path) -> N
         assert found.dtype == np.float32
         differences.append(np.abs(found - expected).max() / np.abs(expected).max())
     assert 1e-5 < max(differences) < 0.05
+
+
+class Branching(nn.Conv2d):
+    """Does what its features say: no program can."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 8, 3)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        features = super().forward(image)
+        return features if features.mean() > 0 else -features
+
+
+def test_a_network_that_torch_cannot_export_is_one_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = NetworkConfig(backbone=f"{__name__}:Branching", pool="global")
+    write_checkpoint(tmp_path / "a", build(SCHEMA, SPEC, config).eval(), config)
+    assert main([str(tmp_path / "a"), "--output", str(tmp_path / "out")]) == 1
+    assert "error: torch cannot write the network as a graph: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_only_torch_compiles(exported: Path, tmp_path: Path) -> None:
