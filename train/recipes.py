@@ -37,7 +37,8 @@ CN_PLATE: Final = FitConfig(
 
 Train on rendered plates (``train.synth cn-plate``) and real ones, the real ones repeated such that
 one crop in three or two is real. 6,000 steps on 40,000 rendered and 1,112 real crops: 98.9 % of
-jiangsu/test (188) and 98.1 % of ccpd/val (108) exact, 51 minutes on one core (docs/results.md).
+jiangsu/test (188) and 98.1 % of ccpd/val (108) exact, 51 minutes on one core, all heads weighing
+alike; the weight on the province is newer (docs/results.md).
 """
 
 US_PLATE: Final = FitConfig(
