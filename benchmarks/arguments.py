@@ -9,7 +9,7 @@ from typing import Final
 
 from runtime.errors import ConfigError
 
-__all__ = ["OUTPUT", "POSITIONAL", "artifact_names"]
+__all__ = ["OUTPUT", "POSITIONAL", "artifact_names", "names_apart"]
 
 
 def _positional() -> object:
@@ -52,8 +52,19 @@ def artifact_names(folders: Sequence[Path]) -> tuple[str, ...]:
     twice = sorted(str(folder) for folder, count in Counter(whole).items() if count > 1)
     if twice:
         raise ConfigError(f"artifacts named twice: {twice}")
-    for depth in range(1, max(len(folder.parts) for folder in whole) + 1):
-        names = tuple("/".join(folder.parts[-depth:]) for folder in whole)
+    return names_apart(whole)
+
+
+def names_apart(paths: Sequence[Path], *, least: int = 1) -> tuple[str, ...]:
+    """Return the last parts of every path, so many that no two are alike.
+
+    Args:
+        paths: At least one; all parts are taken where two of them are the same.
+        least: Parts to take at least.
+    """
+    most = max(least, *(len(path.parts) for path in paths))
+    for depth in range(least, most + 1):
+        names = tuple("/".join(path.parts[-depth:]) for path in paths)
         if len(set(names)) == len(names):
-            return names
-    raise AssertionError("distinct resolved paths differ in some part")
+            break
+    return names

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.arguments import artifact_names
+from benchmarks.arguments import artifact_names, names_apart
 from benchmarks.assessment import Assessment, assess, difference
 from benchmarks.command import run_command, say
 from benchmarks.environment import environment
@@ -125,12 +125,9 @@ def _work(config: ScoreboardConfig) -> int:
 
 def _columns(sources: Sequence[str]) -> Sequence[str]:
     """Return what each test list is called: two parts of its path, more where two are alike."""
-    paths = [Path(source).with_suffix("").parts for source in sources]
-    for depth in range(2, max(2, *map(len, paths)) + 1):
-        names = ["/".join(parts[-depth:]) for parts in paths]
-        if len(set(names)) == len(names):
-            return names
-    return sources
+    paths = [Path(source) for source in sources]
+    bare = [path.with_suffix("") for path in paths]
+    return [*names_apart(bare if len({*bare}) == len(bare) else paths, least=2)]
 
 
 def _torch_row(name: str, path: Path, schema: Schema) -> _Row:

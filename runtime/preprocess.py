@@ -199,18 +199,21 @@ def _check_range(data: bytes, image: Image) -> None:
     Raises:
         ImageError: saying what to do.
     """
-    if image.max() <= 16 and _sixteen_bits(data):
+    if _lowest_bits_alone(data, image):
         raise ImageError(
             "a picture of 16 bits whose values are all below 4096, which is nearly black; if they "
             "are of 12 bits, multiply them by 16, or write 8 bits"
         )
 
 
-def _sixteen_bits(data: bytes) -> bool:
-    if data.startswith((b"II*\0", b"MM\0*")):  # TIFF; which OpenCV decoded before
+def _lowest_bits_alone(data: bytes, image: Image) -> bool:
+    if data.startswith(b"\x89PNG"):
+        return data[24:25] == b"\x10" and bool(image.max() < 16)
+    # Of a TIFF the header does not tell, and OpenCV rounds; only what is dark is decoded again.
+    if data.startswith((b"II*\0", b"MM\0*")) and image.max() <= 16:
         stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        return stored is not None and stored.dtype == np.uint16
-    return data.startswith(b"\x89PNG") and data[24:25] == b"\x10"
+        return stored is not None and stored.dtype == np.uint16 and bool(stored.max() < 4096)
+    return False
 
 
 def fit(image: Image, spec: InputSpec) -> Image:
