@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ConfigError, HeadlightError
+from .printable import printable
 from .session import SessionOptions
 from .versions import Versions
 
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = InstallConfig(**vars(parser.parse_args(argv)))
         name = install(config)
     except HeadlightError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error), lines=True)}", file=sys.stderr)
         return 1
     if config.artifact is None and config.rollback is None:
         print(_table(config.store))

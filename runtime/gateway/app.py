@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Final
 
 from runtime.errors import HeadlightError, MissingExtraError
+from runtime.printable import printable
 
 from .notify import Watchdog, notify, watchdog_interval_s
 
@@ -135,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _run(options.config, check=options.check)
     except HeadlightError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error), lines=True)}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runtime.errors import ConfigError
 from runtime.install import InstallConfig, install, main
+from runtime.manifest import Manifest
 from runtime.versions import Versions
 from tests.artifacts import TinyNetwork
 from tests.engines import require
@@ -47,6 +49,21 @@ def test_a_key_is_asked_for(
     assert main([str(tmp_path / "store"), str(folder), "--key", str(keys.public)]) == 1
     assert "nobody signed" in capsys.readouterr().err
     assert Versions(tmp_path / "store").names() == []
+
+
+def test_words_of_a_stranger_do_not_reach_the_terminal(
+    make_artifact: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    require("onnxruntime")
+    folder = make_artifact(TinyNetwork())
+    manifest = Manifest.load(folder)
+    passport = {**manifest.passport, "requires_\x1b[2Jcard": "one"}
+    text = replace(manifest, passport=passport).to_json()
+    (folder / "artifact.json").write_text(text, encoding="utf-8")
+    assert main([str(tmp_path / "store"), str(folder)]) == 1
+    told = capsys.readouterr().err
+    assert "?[2Jcard one" in told
+    assert "\x1b" not in told
 
 
 def test_what_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
